@@ -1,0 +1,69 @@
+# The rules every target follows: warnings are errors, headers are found from src/, sources are all *.cpp of the folder.
+
+add_library(myna_options INTERFACE)
+target_compile_options(myna_options INTERFACE
+  -Wall -Wextra -Wpedantic -Werror -Wshadow -Wno-unused-parameter -Wno-gnu-anonymous-struct -Wno-nested-anon-types
+  -fno-strict-aliasing -fno-plt -fstack-protector-strong)
+target_include_directories(myna_options INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_BINARY_DIR}/generated)
+if(MYNA_SANITIZE)
+  target_compile_options(myna_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  target_link_options(myna_options INTERFACE -fsanitize=address,undefined)
+endif()
+if(MYNA_FUZZ)
+  target_compile_options(myna_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# myna_library(name [DEPS other_libs...]): a static library of all sources in the current folder.
+function(myna_library name)
+  cmake_parse_arguments(ARG "" "" "DEPS;SOURCES" ${ARGN})
+  if(NOT ARG_SOURCES)
+    file(GLOB ARG_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp ${CMAKE_CURRENT_SOURCE_DIR}/*.S)
+  endif()
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC myna_options ${ARG_DEPS})
+endfunction()
+
+# myna_test(name [DEPS libs...] [SOURCES files...]): a GoogleTest program, registered with CTest as one test.
+function(myna_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "DEPS;SOURCES;LABELS" ${ARGN})
+  if(NOT ARG_SOURCES)
+    file(GLOB ARG_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_link_libraries(${name} PRIVATE myna_options ${ARG_DEPS} GTest::gtest GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
+  if(ARG_LABELS)
+    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}")
+  endif()
+endfunction()
+
+# myna_fuzzer(name DEPS libs... SOURCES files...): a libFuzzer program; built only with the fuzz preset.
+function(myna_fuzzer name)
+  if(NOT MYNA_FUZZ)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "DEPS;SOURCES" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
+  target_link_libraries(${name} PRIVATE myna_options ${ARG_DEPS} -fsanitize=fuzzer)
+endfunction()
+
+# myna_decoder(target arch): generates decoder, disassembler and generator of src/guest/<arch>/insn.decode.
+function(myna_decoder target)
+  set(gen ${PROJECT_SOURCE_DIR}/scripts/decodegen.py)
+  set(in ${CMAKE_CURRENT_SOURCE_DIR}/insn.decode)
+  get_filename_component(arch ${CMAKE_CURRENT_SOURCE_DIR} NAME)
+  set(outdir ${PROJECT_BINARY_DIR}/generated/guest/${arch})
+  file(MAKE_DIRECTORY ${outdir})
+  add_custom_command(OUTPUT ${outdir}/decode.inc.h ${outdir}/decode.inc.cpp
+    COMMAND python3 ${gen} ${in} --arch ${arch} --outdir ${outdir}
+    DEPENDS ${gen} ${in} VERBATIM)
+  add_custom_target(${target}_decode DEPENDS ${outdir}/decode.inc.h ${outdir}/decode.inc.cpp)
+  target_sources(${target} PRIVATE ${outdir}/decode.inc.cpp)
+  add_dependencies(${target} ${target}_decode)
+endfunction()
