@@ -1,5 +1,11 @@
 # The rules every target follows: warnings are errors, headers are found from src/, sources are all *.cpp of the folder.
 
+# ccache makes the second build cheap; where it is missing nothing changes.
+find_program(MYNA_CCACHE ccache)
+if(MYNA_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${MYNA_CCACHE})
+endif()
+
 add_library(myna_options INTERFACE)
 target_compile_options(myna_options INTERFACE
   -Wall -Wextra -Wpedantic -Werror -Wshadow -Wno-unused-parameter -Wno-gnu-anonymous-struct -Wno-nested-anon-types

@@ -1,0 +1,31 @@
+# What `cmake --install` lays down: programs, man pages, completions, and the names of other tools in a folder of their own.
+#
+#   bin/myna-user · share/man/man1/ · share/bash-completion/ · share/zsh/ · libexec/myna/compat/qemu-aarch64 …
+#
+# The compatibility names are links to the program, which looks at the name it was called by. The build tree has the
+# same folder as bin/compat, so that a script can be tried with PATH=build/release/bin/compat:$PATH.
+set(compat_names_myna-user qemu-aarch64 qemu-aarch64-static qemu-riscv64 qemu-riscv64-static)
+set(compat_install_dir ${CMAKE_INSTALL_LIBEXECDIR}/myna/compat)
+set(compat_build_dir ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/compat)
+
+foreach(program myna-user)
+  if(NOT TARGET ${program})
+    continue()
+  endif()
+  install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(FILES ${PROJECT_SOURCE_DIR}/man/${program}.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${PROJECT_SOURCE_DIR}/completions/${program}.bash
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME ${program})
+  install(FILES ${PROJECT_SOURCE_DIR}/completions/_${program} DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+
+  file(MAKE_DIRECTORY ${compat_build_dir})
+  file(RELATIVE_PATH up /${compat_install_dir} /${CMAKE_INSTALL_BINDIR}/${program})
+  foreach(name ${compat_names_${program}})
+    file(CREATE_LINK ../${program} ${compat_build_dir}/${name} SYMBOLIC)
+    install(CODE "
+      set(folder \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${compat_install_dir}\")
+      file(MAKE_DIRECTORY \"\${folder}\")
+      file(CREATE_LINK \"${up}\" \"\${folder}/${name}\" SYMBOLIC)
+      message(STATUS \"Installing: \${folder}/${name} -> ${up}\")")
+  endforeach()
+endforeach()
