@@ -62,7 +62,7 @@ endfunction()
 # myna_decoder(target arch): generates decoder, disassembler and generator of src/guest/<arch>/insn.decode.
 function(myna_decoder target)
   set(gen ${PROJECT_SOURCE_DIR}/scripts/decodegen.py)
-  set(in ${CMAKE_CURRENT_SOURCE_DIR}/insn.decode)
+  file(GLOB in CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/insn*.decode)
   get_filename_component(arch ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   set(outdir ${PROJECT_BINARY_DIR}/generated/guest/${arch})
   file(MAKE_DIRECTORY ${outdir})

@@ -1,0 +1,10 @@
+// The aarch64 guest's entry in the registry.
+#pragma once
+
+#include "guest/common/arch.h"
+
+namespace myna::guest::aarch64 {
+
+extern const GuestArch kArch;
+
+}  // namespace myna::guest::aarch64

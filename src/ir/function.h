@@ -1,0 +1,53 @@
+// Function: the IR of one translated block, and the table of operation properties.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "ir/types.h"
+
+namespace myna::ir {
+
+/// A row of ops.inc.
+struct OpInfo {
+    std::string_view text;
+    std::string_view result;
+    std::string_view args;
+    std::string_view props;
+    uint8_t arg_count;
+    bool pure, commutative, reads_mem, writes_mem, may_fault, leaves, touches_state, fp_flags;
+};
+
+/// Properties of `op`.
+const OpInfo& info(Op op) noexcept;
+
+/// A piece of guest code a block was made from.
+struct GuestRange {
+    uint64_t pc;
+    uint32_t bytes;
+};
+
+/// The IR of one block. Reused from block to block: clear() keeps the memory.
+struct Function {
+    std::vector<Inst> insts;
+    std::vector<V128> vconsts;       // the pool behind kVConst
+    std::vector<GuestRange> ranges;  // guest bytes it depends on; the first starts at `pc`
+    uint64_t pc = 0;                 // guest PC of the entry
+    uint32_t mode = 0;               // the block key's mode bits (guest defined)
+    uint32_t guest_insns = 0;
+    NanRule nan_rule = NanRule::kArm;
+    bool fp_exact = false;  // every FP operation through the soft implementation (flush-to-zero, round-to-nearest-away …)
+
+    void clear() {
+        insts.clear();
+        vconsts.clear();
+        ranges.clear();
+        pc = mode = guest_insns = 0;
+        fp_exact = false;
+    }
+    [[nodiscard]] const Inst& operator[](Ref r) const noexcept { return insts[r]; }
+};
+
+}  // namespace myna::ir

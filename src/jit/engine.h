@@ -1,0 +1,103 @@
+// The engine: everything between "run this vCPU" and host code. One per process in user mode.
+//
+//   Vcpu::run ─▶ BlockMap ─▶ (missing) Translator: lift → IR → Compiler → CodeCache ─▶ publish, link ─▶ enter
+//        ▲                                                                                        │
+//        └────────────── exit reason: system call, fault, breakpoint, poll … ◀────────────────────┘
+#pragma once
+
+#include <csignal>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "guest/common/arch.h"
+
+namespace myna::jit {
+
+enum class Accel : uint8_t { kJit, kInterp };
+
+/// -d items (or-ed).
+struct Log {
+    static constexpr uint32_t kInAsm = 1, kOp = 2, kOpOpt = 4, kOutAsm = 8, kExec = 16, kCpu = 32, kInt = 64, kPage = 128,
+                              kStrace = 256, kUnimp = 512, kGuestErrors = 1024, kMmu = 2048, kNochain = 4096;
+};
+
+struct EngineOptions {
+    Accel accel = Accel::kJit;
+    uint64_t guest_base = 0;
+    size_t cache_bytes = size_t{256} << 20;
+    uint32_t log = 0;                       // Log items
+    int log_fd = 2;
+    std::vector<std::string> jit_disable;   // fold, share, forward, dead-sets, fuse, pin, chain, indirect-cache
+    std::vector<std::string> host_mask;     // host features to ignore
+    bool one_insn_per_block = false;
+    bool jit_stats = false;
+    bool perf_map = false, jitdump = false;
+};
+
+/// What the owner of guest memory tells the engine about it. Called on a vCPU's thread, with the engine's lock held.
+class GuestMemory {
+  public:
+    virtual ~GuestMemory() = default;
+    /// True when all of [addr, addr+len) may be fetched as code by the guest.
+    virtual bool executable(uint64_t addr, uint64_t len) = 0;
+    /// Code was translated from this page: when the guest may write to it, make writes fault (owner then calls
+    /// Engine::invalidate and lets the write go on).
+    virtual void code_on_page(uint64_t page_addr) = 0;
+};
+
+class Vcpu;
+
+class Engine {
+  public:
+    /// `memory` outlives the engine.
+    static Result<std::unique_ptr<Engine>> create(const guest::GuestArch& arch, const guest::CpuConfig& cpu,
+                                                  const EngineOptions& opt, GuestMemory& memory);
+    virtual ~Engine() = default;
+
+    [[nodiscard]] virtual const guest::GuestArch& arch() const noexcept = 0;
+    [[nodiscard]] virtual const guest::CpuConfig& cpu() const noexcept = 0;
+
+    virtual std::unique_ptr<Vcpu> create_vcpu() = 0;
+
+    /// Forgets all translations that depend on [addr, addr+len). Any thread; safe while others run.
+    virtual void invalidate(uint64_t addr, uint64_t len) = 0;
+
+    enum class HostFault : uint8_t { kNotOurs, kGuest };
+    /// SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP inside translated code or one of its helpers, on the vCPU's own thread
+    /// (async-signal-safe). kGuest: registers and pc are in the state, and `ucontext` was changed so that returning from
+    /// the signal handler makes Vcpu::run return kFault. kNotOurs: nothing was done.
+    virtual HostFault on_host_fault(Vcpu& vcpu, int sig, const siginfo_t* info, void* ucontext) noexcept = 0;
+
+    /// Around fork(): before in the parent (takes the locks), then in the parent and in the child.
+    virtual void before_fork() = 0;
+    virtual void after_fork_parent() = 0;
+    virtual void after_fork_child(Vcpu& survivor) = 0;
+
+    /// --jit-stats, as text.
+    virtual std::string stats() const = 0;
+};
+
+/// One guest CPU: its state and the means to run it. Used by the thread that runs it, but for request_exit.
+class Vcpu {
+  public:
+    virtual ~Vcpu() = default;
+    /// The architecture's state struct (begins with VcpuHeader).
+    [[nodiscard]] virtual void* state() noexcept = 0;
+    guest::VcpuHeader& header() noexcept { return *static_cast<guest::VcpuHeader*>(state()); }
+
+    /// Runs guest code from header().pc until something its owner has to do. Returns kSyscall, kBreakpoint, kIllegal,
+    /// kFault, kNoExec, kPoll, kYield, kException or kHelper; all registers and pc are then in the state.
+    /// On kPoll header().poll was cleared. kIcache, kMode, kLink and kLookup are handled inside.
+    virtual ir::ExitReason run() = 0;
+
+    /// Makes run() return kPoll soon. Any thread, and signal handlers.
+    virtual void request_exit() noexcept = 0;
+
+    /// Registers changed from outside (signal frame, debugger): mode bits are computed anew.
+    virtual void state_changed() = 0;
+};
+
+}  // namespace myna::jit
