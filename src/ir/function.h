@@ -38,6 +38,7 @@ struct Function {
     uint32_t mode = 0;               // the block key's mode bits (guest defined)
     uint32_t guest_insns = 0;
     NanRule nan_rule = NanRule::kArm;
+    FpMode fp_mode;         // when not all default, fp_exact must be set as well
     bool fp_exact = false;  // every FP operation through the soft implementation (flush-to-zero, round-to-nearest-away …)
 
     void clear() {
@@ -45,6 +46,7 @@ struct Function {
         vconsts.clear();
         ranges.clear();
         pc = mode = guest_insns = 0;
+        fp_mode = {};
         fp_exact = false;
     }
     [[nodiscard]] const Inst& operator[](Ref r) const noexcept { return insts[r]; }

@@ -8,6 +8,8 @@
 #include <array>
 #include <cstdint>
 
+#include "softfp/modes.h"
+
 namespace myna::ir {
 
 /// The type of a value. Booleans are kI32 holding 0 or 1. Scalars of FP type live in vector registers.
@@ -27,23 +29,12 @@ enum class Cond : uint8_t { kEq, kNe, kCs, kCc, kMi, kPl, kVs, kVc, kHi, kLs, kG
 enum class FCmp : uint8_t { kEq, kLt, kLe, kUnord };
 inline constexpr uint8_t kFcmpSignal = 0x10;
 
-/// Rounding (Inst::sub of conversions and fround). kCur: the dynamic mode in force (MXCSR / guest control register).
-enum class Round : uint8_t { kNearestEven, kDown, kUp, kZero, kNearestAway, kCur };
+/// Rounding modes, minimum and maximum, NaN rules: softfp/modes.h.
+using softfp::FpMode;
+using softfp::MinMax;
+using softfp::NanRule;
+using softfp::Round;
 inline constexpr uint8_t kRoundInexact = 0x10;  // fround: raise inexact when the value changes
-
-/// What min and max do with NaN and zeroes (Inst::sub of fmin/fmax, low bits; vector: imm).
-enum class MinMax : uint8_t {
-    kArm,      // any NaN gives a NaN by the guest's rule; -0 < +0                    (FMIN, FMAX)
-    kNumber,   // one quiet NaN gives the other operand; SNaN: NaN by rule; -0 < +0   (FMINNM; IEEE 754-2008 minNum)
-    kNumber19, // any one NaN gives the other operand, SNaN raises invalid; -0 < +0   (RISC-V; 754-2019 minimumNumber)
-};
-
-/// How a NaN result is formed; an attribute of the Function.
-enum class NanRule : uint8_t {
-    kArm,    // first SNaN operand quieted, else first QNaN operand, else default NaN (positive); fma: addend first
-    kRiscv,  // always the canonical NaN (positive, quiet, no payload)
-    kArmDefault,  // FPCR.DN = 1: always the default NaN
-};
 
 /// Memory access attributes (Inst::sub of load, store, rmw, cas, ll, sc).
 struct MemAttr {
