@@ -1,0 +1,77 @@
+// The translator: one block of guest code, lifted, compiled and put into the cache. Used under the engine's lock.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "codegen/x64/compiler.h"
+#include "ir/builder.h"
+#include "jit/block_map.h"
+#include "jit/code_cache.h"
+#include "jit/engine.h"
+#include "jit/log.h"
+
+namespace myna::jit {
+
+struct Stats {
+    uint64_t blocks = 0, guest_insns = 0, guest_bytes = 0, host_bytes = 0, ir_insns = 0;
+    uint64_t translate_cycles = 0, links = 0, lookups = 0, evictions = 0, invalidated = 0;
+};
+
+class Translator {
+  public:
+    Translator(const guest::GuestArch& arch, const guest::CpuConfig& cpu, const EngineOptions& opt, GuestMemory& memory,
+               CodeCache& cache, BlockMap& map, LogSink& log, PerfRecorder& perf);
+
+    /// Writes the stubs at the cache's start.
+    Result<void> start(const x64::Options& codegen);
+    [[nodiscard]] const x64::Stubs& stubs() const noexcept { return stubs_; }
+
+    /// Translates and publishes the block at `pc`; nullptr when the current region is full (evict, then try again).
+    Block* translate(uint64_t pc, uint32_t mode);
+
+    Stats stats;
+
+  private:
+    /// Hands out guest bytes, noting ranges and asking for write protection before the first byte of a page is read.
+    class Fetcher final : public guest::CodeFetcher {
+      public:
+        Fetcher(GuestMemory& memory, const BlockMap& map, uint64_t base) : memory_(memory), map_(map), base_(base) {}
+        unsigned fetch(uint64_t pc, void* out, unsigned want) override;
+        void begin() {
+            page_ = kNone;
+            ranges.clear();
+        }
+        std::vector<ir::GuestRange> ranges;
+
+      private:
+        static constexpr uint64_t kNone = 1;
+        bool open_page(uint64_t page);
+        GuestMemory& memory_;
+        const BlockMap& map_;
+        uint64_t base_;
+        uint64_t page_ = kNone;  // the last page found executable
+    };
+
+    Block* record(const ir::Function& f, uint64_t host);
+    void log_block(const ir::Function& f, const Block& b);
+
+    const guest::GuestArch& arch_;
+    const guest::CpuConfig& cpu_;
+    const EngineOptions& opt_;
+    CodeCache& cache_;
+    BlockMap& map_;
+    LogSink& log_;
+    PerfRecorder& perf_;
+    Fetcher fetcher_;
+    ir::Function function_;
+    ir::Builder builder_;
+    guest::LiftLimits limits_;
+    std::unique_ptr<x64::Compiler> compiler_;
+    x64::CompiledBlock compiled_;
+    x64::Stubs stubs_;
+};
+
+}  // namespace myna::jit
