@@ -100,17 +100,60 @@ class Builder {
     }
 
   private:
-    Ref append(const Inst& i);
-    Ref fold(Inst& i);   // a Ref when it folds to an existing or constant value, kNoRef otherwise (may rewrite `i`)
-    Ref share(const Inst& i);
-
     static constexpr unsigned kMaxSlots = 128;
     static constexpr unsigned kShareSize = 256;  // direct-mapped table of recent pure values
+    static constexpr unsigned kHomeSize = 256;
+
+    Ref append(const Inst& i) {
+        f_.insts.push_back(i);
+        return static_cast<Ref>(f_.insts.size() - 1);
+    }
+    Ref share(const Inst& i);
+    Ref slow_emit(const Inst& i);
+    void forget_slots();
+    void hold(unsigned slot, Ref v) {
+        slot_value_[slot] = v;
+        home_[v % kHomeSize] = static_cast<uint8_t>(slot);
+    }
+    /// True while a guest register is known to hold `r`: it has a home then, so using it costs nothing.
+    [[nodiscard]] bool in_slot(Ref r) const noexcept { return slot_value_[home_[r % kHomeSize]] == r; }
+    /// The value `i` would give if it was made before (and is shared), else kNoRef.
+    [[nodiscard]] Ref find(const Inst& i) const noexcept;
+
+    // fold.cpp: a Ref when `i` is an existing or constant value, kNoRef otherwise (`i` may be another form then)
+    Ref fold(Inst& i);
+    Ref fold_add(Inst& i);
+    Ref fold_sub(Inst& i);
+    Ref fold_mul(Inst& i);
+    Ref fold_logic(Inst& i);
+    Ref fold_shift(Inst& i);
+    Ref fold_extend(Inst& i);
+    Ref fold_field(Inst& i);
+    Ref fold_cmp(Inst& i);
+    Ref fold_select(Inst& i);
+    Ref fold_move(Inst& i);
+    Ref fold_cond(Inst& i);
+    Ref cond_of_sub(Cond cc, const Inst& fl);
+    Ref cond_of_add(Cond cc, const Inst& fl);
+    Ref cond_of_logic(Cond cc, const Inst& fl);
+    Ref cond_of_ccmp(Cond cc, const Inst& fl);
+    void fold_address(Inst& i);
+    Ref truth(bool v) { return imm(v, Type::kI32); }
+    Ref not_bool(Ref c);
+    [[nodiscard]] bool is_bool(Ref r) const noexcept;
+    /// Bits of `r` that may be other than zero (count from bit 0).
+    [[nodiscard]] unsigned unsigned_bits(Ref r) const noexcept;
+    /// `r` is the sign extension of its low so many bits.
+    [[nodiscard]] unsigned signed_bits(Ref r) const noexcept;
 
     Function& f_;
     const guest::GuestArch& arch_;
     Options opt_;
+    Ref call_floor_ = 0;  // values made before the last state call; FP operations do not cross it
+    // slot_value_[s]: the value slot s holds, kNoRef: unknown. home_ and shared_ are hints that are checked when used
+    // (a shared Ref by comparing the instruction), so they need no clearing and cannot make the output differ.
     std::array<Ref, kMaxSlots> slot_value_{};
+    std::array<uint8_t, kHomeSize> home_{};
     std::array<Ref, kShareSize> shared_{};
 };
 
