@@ -29,23 +29,6 @@ constexpr uint8_t kTraits[] = {
 #undef IR_OP
 };
 
-// Result types: kVoid stands for "as Inst::type says".
-constexpr Type result_type(std::string_view result) {
-    switch (result[0]) {
-        case 'B':
-        case 'i': return Type::kI32;
-        case 'l': return Type::kI64;
-        case 'F': return Type::kFlags;
-        case 'v': return Type::kV128;
-        default: return Type::kVoid;
-    }
-}
-constexpr Type kResultType[] = {
-#define IR_OP(name, text, result, args, props, doc) result_type(result),
-#include "ir/ops.inc"
-#undef IR_OP
-};
-
 // An instruction as three words: what sharing compares and hashes.
 using Words = std::array<uint64_t, 3>;
 inline Words words_of(const Inst& i) noexcept { return std::bit_cast<Words>(i); }
@@ -74,11 +57,7 @@ void Builder::forget_slots() {
     std::fill_n(slot_value_.begin(), std::min<size_t>(arch_.slots.size(), kMaxSlots), kNoRef);
 }
 
-Type Builder::type_of(Ref r) const noexcept {
-    const Inst& i = f_.insts[r];
-    const Type t = kResultType[static_cast<unsigned>(i.op)];
-    return t == Type::kVoid ? i.type : t;
-}
+Type Builder::type_of(Ref r) const noexcept { return result_type(f_.insts[r]); }
 
 bool Builder::is_const(Ref r, uint64_t* value) const noexcept {
     if (r == kNoRef) return false;

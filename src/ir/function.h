@@ -23,6 +23,9 @@ struct OpInfo {
 /// Properties of `op`.
 const OpInfo& info(Op op) noexcept;
 
+/// The type of the value that `i` makes; kVoid when it makes none.
+Type result_type(const Inst& i) noexcept;
+
 /// A piece of guest code a block was made from.
 struct GuestRange {
     uint64_t pc;
