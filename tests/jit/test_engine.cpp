@@ -1,0 +1,255 @@
+// The engine as its owner sees it: programs run, translations are forgotten when they must be, faults are precise,
+// a small cache evicts, other threads may ask a vCPU to stop.
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <thread>
+
+#include "guest/riscv64/riscv64.h"
+#include "jit/engine.h"
+#include "rv.h"
+
+namespace myna::jit {
+namespace {
+
+using guest::riscv64::kArch;
+using ir::ExitReason;
+
+/// A region of guest memory, all of it code and data at once.
+class TestMemory final : public GuestMemory {
+  public:
+    static constexpr size_t kBytes = 16 << 20;
+    TestMemory() {
+        void* p = mmap(reinterpret_cast<void*>(0x40000000), kBytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+        EXPECT_NE(p, MAP_FAILED);
+        base = static_cast<uint8_t*>(p);
+    }
+    ~TestMemory() override { munmap(base, kBytes); }
+    bool executable(uint64_t addr, uint64_t len) override { return addr >= pc(0) && addr + len <= pc(kBytes); }
+    void code_on_page(uint64_t page_addr) override { pages.push_back(page_addr); }
+
+    [[nodiscard]] uint64_t pc(uint64_t offset) const { return reinterpret_cast<uint64_t>(base) + offset; }
+    void put(uint64_t offset, std::initializer_list<uint32_t> code) { std::memcpy(base + offset, code.begin(), code.size() * 4); }
+
+    uint8_t* base;
+    std::vector<uint64_t> pages;
+};
+
+class EngineTest : public testing::Test {
+  protected:
+    void start(EngineOptions opt = {}) {
+        auto cpu = kArch.parse_cpu("max");
+        ASSERT_TRUE(cpu);
+        auto e = Engine::create(kArch, *cpu, opt, memory);
+        ASSERT_TRUE(e) << e.error().message;
+        engine = std::move(*e);
+        vcpu = engine->create_vcpu();
+    }
+    uint64_t& x(rv::Reg r, Vcpu* v = nullptr) {
+        const auto& slot = kArch.slots[find_slot(r)];
+        return *reinterpret_cast<uint64_t*>(static_cast<uint8_t*>((v ? v : vcpu.get())->state()) + slot.offset);
+    }
+    static size_t find_slot(rv::Reg r) {
+        for (size_t i = 0; i < kArch.slots.size(); ++i)
+            if (kArch.slots[i].name == "x" + std::to_string(r)) return i;
+        ADD_FAILURE() << "no slot for x" << r;
+        return 0;
+    }
+    ExitReason run_from(uint64_t offset) {
+        vcpu->header().pc = memory.pc(offset);
+        return vcpu->run();
+    }
+
+    TestMemory memory;
+    std::unique_ptr<Engine> engine;
+    std::unique_ptr<Vcpu> vcpu;
+};
+
+TEST_F(EngineTest, ALoopRunsToItsSystemCall) {
+    start();
+    memory.put(0, {rv::addi(rv::a1, rv::zero, 1000), rv::add(rv::a0, rv::a0, rv::a1), rv::addi(rv::a1, rv::a1, -1),
+                   rv::bne(rv::a1, rv::zero, -8), rv::ecall()});
+    EXPECT_EQ(run_from(0), ExitReason::kSyscall);
+    EXPECT_EQ(x(rv::a0), 500500u);
+    EXPECT_EQ(vcpu->header().pc, memory.pc(20));
+}
+
+TEST_F(EngineTest, CallsAndReturnsGoThroughTheIndirectCache) {
+    start();
+    memory.put(0, {rv::addi(rv::a1, rv::zero, 100), rv::jal(rv::ra, 16), rv::addi(rv::a1, rv::a1, -1),
+                   rv::bne(rv::a1, rv::zero, -8), rv::ecall(), /* 20: */ rv::addi(rv::a0, rv::a0, 3), rv::ret()});
+    EXPECT_EQ(run_from(0), ExitReason::kSyscall);
+    EXPECT_EQ(x(rv::a0), 300u);
+}
+
+TEST_F(EngineTest, InvalidatedCodeIsTranslatedAnew) {
+    start();
+    memory.put(0, {rv::addi(rv::a0, rv::zero, 1), rv::jal(rv::zero, 252)});
+    memory.put(256, {rv::addi(rv::a0, rv::a0, 10), rv::ecall()});
+    EXPECT_EQ(run_from(0), ExitReason::kSyscall);
+    EXPECT_EQ(run_from(0), ExitReason::kSyscall);  // now linked
+    EXPECT_EQ(x(rv::a0), 11u);
+    memory.put(256, {rv::addi(rv::a0, rv::a0, 20), rv::ecall()});
+    engine->invalidate(memory.pc(256), 4);
+    EXPECT_EQ(run_from(0), ExitReason::kSyscall);
+    EXPECT_EQ(x(rv::a0), 21u);
+}
+
+TEST_F(EngineTest, AFenceIMakesNewCodeSeen) {
+    start();
+    memory.put(0, {rv::jal(rv::ra, 256), rv::sw(rv::a2, 0, rv::a3), rv::fence_i(), rv::jal(rv::ra, 244), rv::ecall()});
+    memory.put(256, {rv::addi(rv::a0, rv::a0, 1), rv::ret()});
+    x(rv::a2) = rv::addi(rv::a0, rv::a0, 100);
+    x(rv::a3) = memory.pc(256);
+    EXPECT_EQ(run_from(0), ExitReason::kSyscall);
+    EXPECT_EQ(x(rv::a0), 101u);
+}
+
+TEST_F(EngineTest, PagesWithCodeAreAnnounced) {
+    start();
+    memory.put(4096, {rv::ecall()});
+    EXPECT_EQ(run_from(4096), ExitReason::kSyscall);
+    ASSERT_FALSE(memory.pages.empty());
+    EXPECT_EQ(memory.pages.front(), memory.pc(4096));
+}
+
+TEST_F(EngineTest, FetchingWhereNothingIsExecutableSaysSo) {
+    start();
+    memory.put(0, {rv::jalr(rv::zero, rv::a0, 0)});
+    x(rv::a0) = 0x1000;
+    EXPECT_EQ(run_from(0), ExitReason::kNoExec);
+    EXPECT_EQ(vcpu->header().pc, 0x1000u);
+}
+
+TEST_F(EngineTest, ASmallCacheEvictsAndStaysRight) {
+    EngineOptions opt;
+    opt.cache_bytes = 2 << 20;
+    start(opt);
+    // 20,000 little functions, called in turn, twice: more than the cache holds.
+    constexpr unsigned kCount = 20000;
+    for (unsigned i = 0; i < kCount; ++i) memory.put(4096 + i * 64, {rv::addi(rv::a0, rv::a0, 1), rv::ret()});
+    memory.put(0, {rv::jalr(rv::ra, rv::a1, 0), rv::addi(rv::a1, rv::a1, 64), rv::bne(rv::a1, rv::a2, -8), rv::ecall()});
+    for (unsigned round = 0; round < 2; ++round) {
+        x(rv::a0) = 0;
+        x(rv::a1) = memory.pc(4096);
+        x(rv::a2) = memory.pc(4096 + kCount * 64);
+        EXPECT_EQ(run_from(0), ExitReason::kSyscall);
+        EXPECT_EQ(x(rv::a0), kCount);
+    }
+    EXPECT_EQ(engine->stats().find("regions evicted     0\n"), std::string::npos) << engine->stats();
+}
+
+TEST_F(EngineTest, AnotherThreadStopsAnEndlessLoop) {
+    start();
+    memory.put(0, {rv::addi(rv::a0, rv::a0, 1), rv::jal(rv::zero, -4)});
+    memory.put(64, {rv::jalr(rv::zero, rv::a1, 0)});
+    x(rv::a1) = memory.pc(64);
+    for (const uint64_t entry : {uint64_t{0}, uint64_t{64}}) {
+        std::thread stopper([&] {
+            usleep(20000);
+            vcpu->request_exit();
+        });
+        EXPECT_EQ(run_from(entry), ExitReason::kPoll);
+        stopper.join();
+    }
+}
+
+TEST_F(EngineTest, ThreadsRunWhileTheirCodeIsInvalidated) {
+    EngineOptions opt;
+    opt.cache_bytes = 2 << 20;
+    start(opt);
+    memory.put(0, {rv::lui(rv::a1, 400), rv::jal(rv::ra, 252), rv::addi(rv::a1, rv::a1, -1), rv::bne(rv::a1, rv::zero, -8), rv::ecall()});
+    memory.put(256, {rv::addi(rv::a0, rv::a0, 1), rv::ret()});
+    std::atomic<bool> stop{false};
+    std::thread invalidator([&] {
+        while (!stop) {
+            engine->invalidate(memory.pc(256), 8);
+            usleep(50);
+        }
+    });
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 3; ++t)
+        threads.emplace_back([&] {
+            auto v = engine->create_vcpu();
+            v->header().pc = memory.pc(0);
+            EXPECT_EQ(v->run(), ExitReason::kSyscall);
+            EXPECT_EQ(x(rv::a0, v.get()), 400u << 12);
+        });
+    for (auto& t : threads) t.join();
+    stop = true;
+    invalidator.join();
+}
+
+// ---- faults
+
+Engine* fault_engine;
+Vcpu* fault_vcpu;
+void on_segv(int sig, siginfo_t* info, void* uc) {
+    if (fault_engine->on_host_fault(*fault_vcpu, sig, info, uc) == Engine::HostFault::kNotOurs) _exit(99);
+}
+
+TEST_F(EngineTest, AFaultLeavesTheStateAtTheInstruction) {
+    start();
+    memory.put(0, {rv::addi(rv::a0, rv::zero, 5), rv::addi(rv::t2, rv::zero, 6), rv::ld(rv::a0, 0, rv::a3),
+                   rv::addi(rv::a0, rv::a0, 1), rv::addi(rv::t2, rv::t2, 1), rv::ecall()});
+    x(rv::a3) = 0x10;  // not mapped
+    fault_engine = engine.get();
+    fault_vcpu = vcpu.get();
+    struct sigaction sa{}, old{};
+    sa.sa_sigaction = on_segv;
+    sa.sa_flags = SA_SIGINFO | SA_NODEFER;
+    sigaction(SIGSEGV, &sa, &old);
+    EXPECT_EQ(run_from(0), ExitReason::kFault);
+    EXPECT_EQ(vcpu->header().pc, memory.pc(8));
+    EXPECT_EQ(x(rv::a0), 5u);
+    EXPECT_EQ(x(rv::t2), 6u);
+    uint64_t value = 41;
+    x(rv::a3) = reinterpret_cast<uint64_t>(&value);
+    EXPECT_EQ(vcpu->run(), ExitReason::kSyscall);
+    EXPECT_EQ(x(rv::a0), 42u);
+    sigaction(SIGSEGV, &old, nullptr);
+}
+
+TEST_F(EngineTest, AForkedChildHasACacheOfItsOwn) {
+    start();
+    memory.put(0, {rv::addi(rv::a0, rv::a0, 1), rv::jal(rv::zero, 252)});
+    memory.put(256, {rv::addi(rv::a0, rv::a0, 10), rv::ecall()});
+    EXPECT_EQ(run_from(0), ExitReason::kSyscall);
+    engine->before_fork();
+    const pid_t child = fork();
+    if (child == 0) {
+        engine->after_fork_child(*vcpu);
+        memory.put(256, {rv::addi(rv::a0, rv::a0, 20), rv::ecall()});
+        engine->invalidate(memory.pc(256), 4);
+        x(rv::a0) = 0;
+        const bool ok = run_from(0) == ExitReason::kSyscall && x(rv::a0) == 21;
+        _exit(ok ? 0 : 1);
+    }
+    engine->after_fork_parent();
+    for (int i = 0; i < 100; ++i) {
+        x(rv::a0) = 0;
+        EXPECT_EQ(run_from(0), ExitReason::kSyscall);
+        EXPECT_EQ(x(rv::a0), 11u);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+}
+
+TEST_F(EngineTest, AWrongPassNameIsRefusedByName) {
+    auto cpu = kArch.parse_cpu("max");
+    EngineOptions opt;
+    opt.jit_disable = {"dead-stes"};
+    auto e = Engine::create(kArch, *cpu, opt, memory);
+    ASSERT_FALSE(e);
+    EXPECT_NE(e.error().message.find("dead-stes"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace myna::jit
