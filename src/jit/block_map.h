@@ -15,6 +15,7 @@
 
 #include "jit/block.h"
 #include "jit/code_cache.h"
+#include "jit/fetcher.h"
 
 namespace myna::jit {
 
@@ -61,8 +62,6 @@ class BlockMap {
     [[nodiscard]] bool has_old_tables() const noexcept { return tables_.size() > 4; }
     /// Points every exit's jump where the links say (a forked child's copy of the code may hold the parent's patches).
     void repatch_all();
-    /// True when code was translated from this page.
-    [[nodiscard]] bool has_page(uint64_t page) const { return pages_.contains(page); }
 
     BlockArena& arena() { return arenas_[cache_.current()]; }
     [[nodiscard]] size_t count() const noexcept { return live_; }
@@ -89,7 +88,5 @@ class BlockMap {
     std::unordered_map<uint64_t, std::vector<Block*>> pages_;
     BlockArena arenas_[CodeCache::kRegions];
 };
-
-inline constexpr uint64_t kGuestPage = 4096;
 
 }  // namespace myna::jit

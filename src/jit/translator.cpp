@@ -17,40 +17,9 @@ bool has_item(const std::vector<std::string>& list, std::string_view name) {
 }
 }  // namespace
 
-// ---- Fetcher
-
-bool Translator::Fetcher::open_page(uint64_t page) {
-    if (page == page_) return true;
-    if (!memory_.executable(page, kGuestPage)) return false;
-    if (!map_.has_page(page)) memory_.code_on_page(page);
-    page_ = page;
-    return true;
-}
-
-unsigned Translator::Fetcher::fetch(uint64_t pc, void* out, unsigned want) {
-    unsigned done = 0;
-    while (done < want) {
-        const uint64_t at = pc + done;
-        if (!open_page(align_down(at, kGuestPage))) break;
-        const auto n = static_cast<unsigned>(std::min<uint64_t>(want - done, kGuestPage - (at & (kGuestPage - 1))));
-        std::memcpy(static_cast<uint8_t*>(out) + done, reinterpret_cast<const void*>(base_ + at), n);
-        done += n;
-    }
-    if (done == 0) return 0;
-    for (ir::GuestRange& r : ranges) {
-        if (pc < r.pc || pc > r.pc + r.bytes) continue;
-        r.bytes = std::max(r.bytes, static_cast<uint32_t>(pc + done - r.pc));
-        return done;
-    }
-    ranges.push_back({pc, done});
-    return done;
-}
-
-// ---- Translator
-
 Translator::Translator(const guest::GuestArch& arch, const guest::CpuConfig& cpu, const EngineOptions& opt,
                        GuestMemory& memory, CodeCache& cache, BlockMap& map, LogSink& log, PerfRecorder& perf)
-    : arch_(arch), cpu_(cpu), opt_(opt), cache_(cache), map_(map), log_(log), perf_(perf), fetcher_(memory, map, opt.guest_base),
+    : arch_(arch), cpu_(cpu), opt_(opt), cache_(cache), map_(map), log_(log), perf_(perf), fetcher_(memory, opt.guest_base),
       builder_(function_, arch,
                {.fold = !has_item(opt.jit_disable, "fold"),
                 .share = !has_item(opt.jit_disable, "share"),

@@ -11,6 +11,7 @@
 #include "jit/block_map.h"
 #include "jit/code_cache.h"
 #include "jit/engine.h"
+#include "jit/fetcher.h"
 #include "jit/log.h"
 
 namespace myna::jit {
@@ -35,26 +36,6 @@ class Translator {
     Stats stats;
 
   private:
-    /// Hands out guest bytes, noting ranges and asking for write protection before the first byte of a page is read.
-    class Fetcher final : public guest::CodeFetcher {
-      public:
-        Fetcher(GuestMemory& memory, const BlockMap& map, uint64_t base) : memory_(memory), map_(map), base_(base) {}
-        unsigned fetch(uint64_t pc, void* out, unsigned want) override;
-        void begin() {
-            page_ = kNone;
-            ranges.clear();
-        }
-        std::vector<ir::GuestRange> ranges;
-
-      private:
-        static constexpr uint64_t kNone = 1;
-        bool open_page(uint64_t page);
-        GuestMemory& memory_;
-        const BlockMap& map_;
-        uint64_t base_;
-        uint64_t page_ = kNone;  // the last page found executable
-    };
-
     Block* record(const ir::Function& f, uint64_t host);
     void log_block(const ir::Function& f, const Block& b);
 
@@ -65,7 +46,7 @@ class Translator {
     BlockMap& map_;
     LogSink& log_;
     PerfRecorder& perf_;
-    Fetcher fetcher_;
+    GuestFetcher fetcher_;
     ir::Function function_;
     ir::Builder builder_;
     guest::LiftLimits limits_;

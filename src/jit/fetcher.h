@@ -1,0 +1,35 @@
+// GuestFetcher: hands guest bytes to a lifter, and notes what was read.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "guest/common/arch.h"
+#include "ir/function.h"
+#include "jit/engine.h"
+
+namespace myna::jit {
+
+inline constexpr uint64_t kGuestPage = 4096;
+
+/// Asks the owner for write protection before the first byte of a page is read. One block at a time.
+class GuestFetcher final : public guest::CodeFetcher {
+  public:
+    GuestFetcher(GuestMemory& memory, uint64_t guest_base) : memory_(memory), base_(guest_base) {}
+    unsigned fetch(uint64_t pc, void* out, unsigned want) override;
+    void begin() {
+        page_ = kNone;
+        ranges.clear();
+    }
+    /// What was read since begin(): the block's own bytes first, then bytes that were only looked at ahead.
+    std::vector<ir::GuestRange> ranges;
+
+  private:
+    static constexpr uint64_t kNone = 1;
+    bool open_page(uint64_t page);
+    GuestMemory& memory_;
+    uint64_t base_;
+    uint64_t page_ = kNone;  // the last page found executable
+};
+
+}  // namespace myna::jit
