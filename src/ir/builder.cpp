@@ -92,10 +92,8 @@ Ref Builder::slow_emit(const Inst& i) {
             return r;
         }
         case Op::kExitIf:
-            if (opt_.fold && is_const(i.a, &k)) {
-                if (k) append(Inst{Op::kExit, Type::kVoid, 0, kNoRef, kNoRef, kNoRef, i.imm});
-                return kNoRef;
-            }
+            // One that is always taken stays: what follows is dead, but a block has one terminator, at its end.
+            if (opt_.fold && is_const(i.a, &k) && k == 0) return kNoRef;
             return append(i);
         case Op::kExitInd:
             if (opt_.fold && is_const(i.a, &k)) return append(Inst{Op::kExit, Type::kVoid, 0, kNoRef, kNoRef, kNoRef, k});
