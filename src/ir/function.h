@@ -42,6 +42,7 @@ struct Function {
     uint32_t guest_insns = 0;
     NanRule nan_rule = NanRule::kArm;
     FpMode fp_mode;         // when not all default, fp_exact must be set as well
+    uint8_t mmu_index = 0;   // system mode: which of the softmmu TLB's tables memory operations use
     bool fp_exact = false;  // every FP operation through the soft implementation (flush-to-zero, round-to-nearest-away …)
 
     void clear() {
