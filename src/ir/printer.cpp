@@ -46,7 +46,7 @@ class Printer {
 
     void header() {
         put("block {:#x} mode {:#x}", f_.pc, f_.mode);
-        if (f_.nan_rule != NanRule::kArm) put(" nan {}", kNanRules[static_cast<size_t>(f_.nan_rule)]);
+        put(" nan {}", kNanRules[static_cast<size_t>(f_.nan_rule)]);
         if (f_.fp_exact) put(" exact");
         if (f_.fp_mode.flush) put(" flush");
         if (f_.fp_mode.flush16) put(" flush16");

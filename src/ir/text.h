@@ -1,6 +1,6 @@
 // The words of the text form, shared by printer and parser.
 //
-//   block 0x1000 mode 0x0
+//   block 0x1000 mode 0x0 nan arm
 //     insn 0x1000, 4
 //     %1 = get x0
 //     %2 = const.i64 0x10
