@@ -382,6 +382,9 @@ def generate_header(rows, arch, styles):
     for h, fields in handlers.items():
         members = "".join(f" {common_type(fs)} {field_name(n)};" for n, fs in fields.items())
         out.append(f"struct {struct_name(h)} {{ uint32_t raw;{members} }};")
+    out += ["", "/// H(handler, struct) for each handler: a visitor declares its functions with it.",
+            f"#define {arch.upper()}_HANDLERS(H) \\"]
+    out += [f"    H({cpp_name(h)}, {struct_name(h)}) \\" for h in handlers]
     out += ["", "enum class InsnId : uint16_t {"]
     out += [f"    {cpp_name(r.name)}," for r in rows]
     out += ["};", f"inline constexpr unsigned kInsnIdCount = {len(rows)};", "",
