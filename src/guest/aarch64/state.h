@@ -33,14 +33,18 @@ struct State {
 /// Slot numbers (GuestArch::slots order).
 enum SlotId : unsigned {
     kX0 = 0, kX30 = 30, kSp = 31, kNzcv = 32, kV0 = 33, kV31 = 64, kQc = 65,
-    kTpidr, kTpidrro, kTpidr2, kFpcr, kFpsr, kDitSsbs, kSlotCount
+    kTpidr, kTpidrro, kTpidr2, kFpcr, kFpsr, kDitSsbs,
+    kPauthKey0,                      // 10 slots: IA, IB, DA, DB, GA; lo, hi each
+    kSlotCount = kPauthKey0 + 10
 };
 
 /// The block key's mode bits (hdr.mode): what of FPCR and PSTATE changes how code is translated.
 struct Mode {
     static constexpr uint32_t kRModeMask = 3;      // FPCR.RMode as Arm numbers it: 0 RN, 1 RP, 2 RM, 3 RZ
-    static constexpr uint32_t kFpExact = 1 << 2;   // FZ, AH or FZ16 set: FP through the soft implementation
-    static constexpr uint32_t kDn = 1 << 3;        // FPCR.DN
+    static constexpr uint32_t kFlush = 1 << 2;     // FPCR.FZ
+    static constexpr uint32_t kDn = 1 << 3;        // FPCR.DN: NaN results are the default NaN
+    static constexpr uint32_t kFlush16 = 1 << 4;   // FPCR.FZ16
+    static constexpr uint32_t kAhp = 1 << 5;       // FPCR.AHP: alternative half precision in conversions
     static constexpr uint32_t kEl1 = 1 << 8;       // system mode: EL1
     static constexpr uint32_t kMmuOn = 1 << 9;     //
 };
