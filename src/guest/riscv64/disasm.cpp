@@ -64,6 +64,7 @@ std::string format_field(Style style, int64_t v, const RowMatch& m) {
         case Style::target: return hex(m.pc + static_cast<uint64_t>(v));
         case Style::iorw: return access_set(v);
         case Style::rm: return std::string(", ") + kRounding[static_cast<size_t>(v & 7)];
+        case Style::rm_exact: return v ? std::string(", ") + kRounding[static_cast<size_t>(v & 7)] : "";
         case Style::fli: return kFliValues[low5];
         case Style::cmop: return std::to_string(m.field("n") * 2 + 1);
         case Style::nopimm: return v ? " " + std::to_string(v) : "";
