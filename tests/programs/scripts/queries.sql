@@ -1,0 +1,22 @@
+create table t(a integer primary key, b text, c real, d blob);
+create table u(k text unique, n integer check (n >= 0), foreign key (n) references t(a));
+with recursive n(i) as (select 1 union all select i + 1 from n where i < 6000)
+  insert into t select i, 'row ' || (i * 7919 % 1009), i / 7.0, case when i % 5 then null else zeroblob(2) end from n;
+create index t_b on t(b, c);
+create view v as select b, count(*) as k, total(c) as s from t group by b;
+create trigger u_added after insert on u begin update t set c = c + 1 where a = new.n; end;
+insert into u select 'key' || a, a from t where a % 100 = 0;
+insert or ignore into u values ('key100', 5);
+select count(*), sum(a), avg(c), min(b), max(b), group_concat(substr(b, 5, 1), '') from (select * from t order by a limit 50);
+select * from v order by k desc, b limit 5;
+explain query plan select * from t where b = 'row 5' order by c;
+select a, lag(a, 3) over (order by c desc), rank() over (partition by b order by a), printf('%.4f', c) from t where a between 2990 and 3000;
+select json_group_array(json_object('a', a, 'c', round(c, 3))) from t where a < 8;
+select json_extract('{"x": [1, 2, {"y": "z"}]}', '$.x[2].y'), hex(zeroblob(4)), quote('it''s'), typeof(1 / 3.0), 7 / 2, 7 % -3, -7 / 2, 1 << 40, ~5, round(2.5), 1e308 * 10;
+select b from t where b glob 'row 1*[05]' and c not in (select c from t where a % 2) intersect select b from t where a > 3000 order by 1 limit 5;
+select date('2024-02-29', '+1 year'), strftime('%J %W', '2000-01-01'), unixepoch('2001-09-09 01:46:40');
+begin; delete from t where a > 100; select count(*) from t; rollback; select count(*) from t;
+insert into u values ('bad', -1);
+select upper('straße'), length('äöü'), like('a%c', 'abc'), instr('hello', 'l'), replace('banana', 'an', 'AN'), soundex('robert');
+select x.a, y.a from t x join t y on x.b = y.b and x.a < y.a where x.a < 20 order by 1, 2 limit 10;
+update t set d = cast(b as blob) where a % 1000 = 0; select a, hex(d) from t where d is not null and length(d) > 0;
