@@ -142,7 +142,7 @@ class Builder {
     Ref not_bool(Ref c);
     [[nodiscard]] bool is_bool(Ref r) const noexcept;
     /// Bits of `r` that may be other than zero (count from bit 0).
-    [[nodiscard]] unsigned unsigned_bits(Ref r) const noexcept;
+    [[nodiscard]] unsigned unsigned_bits(Ref r, unsigned depth = 3) const noexcept;
     /// `r` is the sign extension of its low so many bits.
     [[nodiscard]] unsigned signed_bits(Ref r) const noexcept;
 

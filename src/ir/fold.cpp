@@ -6,6 +6,7 @@
 // A rule may use a value only if that costs no more than what it replaces. The trap is a guest register that was
 // overwritten: its old value needs a second host register to live on. So chains like (x + c1) + c2 are folded to x + c2'
 // only when the middle value has no register of its own or x still has one (Builder::in_slot).
+#include <algorithm>
 #include <bit>
 #include <utility>
 
@@ -33,14 +34,16 @@ bool Builder::is_bool(Ref r) const noexcept {
     }
 }
 
-unsigned Builder::unsigned_bits(Ref r) const noexcept {
+unsigned Builder::unsigned_bits(Ref r, unsigned depth) const noexcept {
     const Inst& i = f_.insts[r];
     uint64_t k = 0;
+    if (depth == 0) return width_of(type_of(r));
     switch (i.op) {
         case Op::kConst: return static_cast<unsigned>(std::bit_width(i.imm));
         case Op::kLoad:
             return is_int(i.type) && !(i.sub & MemAttr::kSigned) ? 8u << (i.sub & MemAttr::kSizeMask) : width_of(i.type);
-        case Op::kZext: return f_.insts[i.a].op == Op::kZext ? 32 : std::min(32u, unsigned_bits(i.a));
+        case Op::kZext:
+        case Op::kTrunc: return std::min(32u, unsigned_bits(i.a, depth - 1));
         case Op::kZext8: return 8;
         case Op::kZext16: return 16;
         case Op::kCmp:
@@ -327,8 +330,8 @@ Ref Builder::fold_extend(Inst& i) {
     if (is_const(i.a, &k)) return imm(eval_int(i.op, i.type, 0, k, 0, 0, 0), i.type);
     const Inst& a = f_.insts[i.a];
     switch (i.op) {
-        case Op::kTrunc:
-            if (a.op == Op::kZext || a.op == Op::kSext) return a.a;
+        case Op::kTrunc:  // the low half of a register costs nothing; another value that is kept alive does
+            if ((a.op == Op::kZext || a.op == Op::kSext) && (!in_slot(i.a) || in_slot(a.a))) return a.a;
             return kNoRef;
         case Op::kZext:
             if (a.op == Op::kTrunc && unsigned_bits(a.a) <= 32) return a.a;

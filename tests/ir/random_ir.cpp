@@ -73,6 +73,11 @@ class Generator {
         for (unsigned k = 0; k < static_cast<unsigned>(Op::kCount); ++k) {
             if (wanted(static_cast<Op>(k))) ops_.push_back(static_cast<Op>(k));
         }
+        while (opt.focus && ops_.size() > opt.focus) {
+            ops_[below(ops_.size())] = ops_.back();
+            ops_.pop_back();
+        }
+        wide_ = chance(4) ? 50 : chance(2) ? 95 : 5;
     }
 
     Function run() {
@@ -88,7 +93,7 @@ class Generator {
             }
         }
         for (unsigned s = 0; s < arch_.slots.size(); ++s) {
-            if (chance(3)) set();
+            if (!chance(3)) set(s);
         }
         terminator();
         return std::move(f_);
@@ -126,8 +131,9 @@ class Generator {
     Ref value(Type t) {
         if (!chance(5)) {
             std::vector<Ref> found;
-            for (Ref r = static_cast<Ref>(f_.insts.size()); r-- > 0 && found.size() < 6;) {
-                if (result_type(f_.insts[r]) == t) found.push_back(r);
+            const unsigned reach = chance(2) ? 2 : 6;
+            for (Ref r = static_cast<Ref>(f_.insts.size()); r-- > 0 && found.size() < reach;) {
+                if (result_type(f_.insts[r]) == t && f_.insts[r].op != Op::kConst) found.push_back(r);
             }
             if (!found.empty()) return found[below(found.size())];
         }
@@ -161,7 +167,10 @@ class Generator {
         return (below(2) << (w - 1)) | e << fraction | m;
     }
 
-    Type int_type() { return chance(2) ? Type::kI64 : Type::kI32; }
+    Type int_type() { return below(100) < wide_ ? Type::kI64 : Type::kI32; }
+    Ref integer_constant(Type t) {
+        return append({Op::kConst, t, 0, kNoRef, kNoRef, kNoRef, cut(chance(2) ? below(70) : interesting(rng_), t)});
+    }
     Type fp_type() {
         if (opt_.half && chance(4)) return Type::kF16;
         return chance(2) ? Type::kF64 : Type::kF32;
@@ -224,8 +233,8 @@ class Generator {
         append(i);
     }
 
-    void set() {
-        const auto s = static_cast<unsigned>(below(arch_.slots.size()));
+    void set() { set(static_cast<unsigned>(below(arch_.slots.size()))); }
+    void set(unsigned s) {
         const Type t = arch_.slots[s].type;
         if (s == opt_.base_slot || (t == Type::kFlags && !opt_.flags)) return;
         if ((t == Type::kV128 && !opt_.vectors) || (is_fp(t) && !opt_.fp)) return;
@@ -393,7 +402,8 @@ class Generator {
         Type shared_int = Type::kVoid;
         for (unsigned k = 0; k < o.arg_count; ++k) {
             const bool carry = k == 2 && (op == Op::kAdc || op == Op::kFlAdc);
-            *refs[k] = carry ? boolean() : operand(i, o.args[k], shared_int);
+            const bool constant_b = k == 1 && o.args[k] == 'T' && is_int(i.type) && chance(3);
+            *refs[k] = carry ? boolean() : constant_b ? integer_constant(i.type) : operand(i, o.args[k], shared_int);
         }
         if (op == Op::kSelect) {  // vectors and FP too
             if (opt_.vectors && chance(4)) i.type = Type::kV128, i.b = value(i.type), i.c = value(i.type);
@@ -407,6 +417,7 @@ class Generator {
     const RandomIrOptions& opt_;
     Function f_;
     std::vector<Op> ops_;
+    uint64_t wide_ = 50;  // of 100 integer operations so many are of kI64
 };
 
 }  // namespace

@@ -25,6 +25,7 @@ struct RandomIrOptions {
     bool calls = true;
     bool side_exits = true;
     bool half = false;       // kF16 in FP and vector operations
+    unsigned focus = 0;      // not 0: only so many different operations, so that the same ones meet often
     unsigned base_slot = 8;  // ToySlot::kBase
 };
 

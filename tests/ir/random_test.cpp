@@ -17,6 +17,7 @@ RandomIrOptions options_of(std::mt19937_64& rng) {
     o.vectors = rng() % 3 == 0;
     o.half = rng() % 2;
     o.calls = rng() % 2;
+    if (rng() % 4) o.focus = 2 + rng() % 6;
     return o;
 }
 
@@ -63,7 +64,7 @@ void expect_same(const Function& before, const Function& after, std::mt19937_64&
 
 TEST(RandomIr, BuilderKeepsTheMeaning) {
     std::mt19937_64 rng(test_seed());
-    for (unsigned n = 0; n < test_rounds(4000); ++n) {
+    for (unsigned n = 0; n < test_rounds(20000); ++n) {
         const Function f = random_function(rng, toy(), options_of(rng));
         const unsigned bits = n % 8;
         const Builder::Options o{.fold = (bits & 1) == 0, .share = (bits & 2) == 0, .forward = (bits & 4) == 0};
