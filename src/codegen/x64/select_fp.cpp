@@ -1,8 +1,276 @@
 // Selection of scalar floating point and of moves between the register files.
-#include "codegen/x64/selector.h"
+//
+// A scalar is in the low bits of an XMM register; what is above them is unspecified. Each operation is the host's, then
+// a check of what only the guest's rules can answer, which leaves the hot path for ir/lanes.h:
+//   arithmetic           result unordered with itself: NaN by the guest's rule
+//   minimum, maximum     operands unordered
+//   to integer           the host's "indefinite" value: saturate, NaN
+// The checks cost two instructions. With Function::fp_exact everything goes to ir/lanes.h at once.
+#include "codegen/x64/lane_call.h"
+#include "codegen/x64/select_fp.h"
+#include "softfp/softfp.h"
 
 namespace myna::x64 {
 
-void Selector::select_fp(Ref i) { (void)i; }
+namespace {
+
+using ir::MinMax;
+using ir::NanRule;
+using softfp::F16;
+using softfp::F32;
+using softfp::F64;
+
+struct Both {
+    SseOp ss, sd;
+    [[nodiscard]] SseOp of(Type t) const { return t == Type::kF64 ? sd : ss; }
+};
+
+/// NaN results of this block are one constant (RISC-V; Arm with FPCR.DN).
+bool canonical(const Selector& s) { return s.function().nan_rule != NanRule::kArm; }
+
+void arithmetic(Selector& s, Ref i, Both op) {
+    const Inst& in = s.inst(i);
+    Xmm a = s.ra.use_x(in.a), b = s.ra.use_x(in.b);
+    if (canonical(s)) {
+        const Xmm d = s.ra.def_over_x(i);
+        s.e.vop(op.of(in.type), d, a, b);
+        canonical_if_nan(s, in.type, d);
+        return;
+    }
+    const Xmm d = s.ra.def_x(i);
+    s.e.vop(op.of(in.type), d, a, b);
+    s.e.vop(ucomi(in.type), d, d);
+    exact_if(s, Cc::p, {i, {reg_of(a), reg_of(b)}, reg_of(d)});
+}
+
+void square_root(Selector& s, Ref i) {
+    const Inst& in = s.inst(i);
+    const SseOp op = Both{SseOp::sqrtss, SseOp::sqrtsd}.of(in.type);
+    const Xmm a = s.ra.use_x(in.a);
+    const Xmm d = canonical(s) ? s.ra.def_over_x(i) : s.ra.def_x(i);
+    s.e.vop(op, d, a, a);
+    if (canonical(s)) {
+        canonical_if_nan(s, in.type, d);
+        return;
+    }
+    s.e.vop(ucomi(in.type), d, d);
+    exact_if(s, Cc::p, {i, {reg_of(a)}, reg_of(d)});
+}
+
+/// a * b + c by FMA3, in the form that ends in the addend's register. Its old value is kept in a temporary when it would
+/// be lost: the exact path needs it.
+void fused(Selector& s, Ref i) {
+    const Inst& in = s.inst(i);
+    if (!s.host().fma) return exact_inline(s, i);
+    constexpr Both kOps[] = {{SseOp::vfmadd231ss, SseOp::vfmadd231sd}, {SseOp::vfnmadd231ss, SseOp::vfnmadd231sd},
+                             {SseOp::vfmsub231ss, SseOp::vfmsub231sd}, {SseOp::vfnmsub231ss, SseOp::vfnmsub231sd}};
+    const Xmm a = s.ra.use_x(in.a), b = s.ra.use_x(in.b), c = s.ra.use_x(in.c);
+    const Xmm d = s.ra.def_x(i);
+    s.e.mov_xx(d, c);
+    s.e.vop(kOps[in.sub & 3].of(in.type), d, a, b);
+    s.e.vop(ucomi(in.type), d, d);
+    exact_if(s, Cc::p, {i, {reg_of(a), reg_of(b), reg_of(c)}, reg_of(d)});
+}
+
+/// The host gives the second operand for two zeroes: both orders, or-ed (minimum: -0 wins) or and-ed.
+void min_max(Selector& s, Ref i, bool max) {
+    const Inst& in = s.inst(i);
+    const SseOp op = (max ? Both{SseOp::maxss, SseOp::maxsd} : Both{SseOp::minss, SseOp::minsd}).of(in.type);
+    const Xmm a = s.ra.use_x(in.a), b = s.ra.use_x(in.b);
+    const Xmm d = s.ra.def_x(i), t = s.ra.temp_x();
+    s.e.vop(ucomi(in.type), a, b);
+    Cold& cold = exact_if(s, Cc::p, {i, {reg_of(a), reg_of(b)}, reg_of(d)});
+    s.e.vop(op, d, a, b);
+    s.e.vop(op, t, b, a);
+    s.e.vop(max ? SseOp::andps : SseOp::orps, d, d, t);
+    cold.back = s.e.offset();
+}
+
+uint64_t sign_bit(Type t) { return t == Type::kF16 ? 0x8000 : t == Type::kF32 ? 0x80000000 : uint64_t{1} << 63; }
+uint64_t all_bits(Type t) { return sign_bit(t) * 2 - 1; }
+
+void bitwise(Selector& s, Ref i, SseOp op, uint64_t mask) {
+    const Xmm a = s.ra.use_x(s.inst(i).a);
+    s.e.vop(op, s.ra.def_over_x(i), a, s.e.literal_mem(mask, 0));
+}
+
+void sign_inject(Selector& s, Ref i) {
+    const Inst& in = s.inst(i);
+    const uint64_t sign = sign_bit(in.type);
+    if (in.a == in.b) {  // FMV, FNEG, FABS
+        if (in.sub == 0) return s.ra.alias(i, in.a);
+        return in.sub == 1 ? bitwise(s, i, SseOp::xorps, sign) : bitwise(s, i, SseOp::andps, all_bits(in.type) & ~sign);
+    }
+    const Xmm a = s.ra.use_x(in.a), b = s.ra.use_x(in.b), t = s.ra.temp_x();
+    if (in.sub == 2) {
+        s.e.vop(SseOp::andps, t, b, s.e.literal_mem(sign, 0));
+        s.e.vop(SseOp::xorps, s.ra.def_over_x(i), a, t);
+        return;
+    }
+    const Xmm d = s.ra.def_x(i);
+    if (in.sub == 1) {
+        s.e.vop(SseOp::xorps, t, b, s.e.literal_mem(sign, 0));
+        s.e.vop(SseOp::andps, t, t, s.e.literal_mem(sign, 0));
+    } else {
+        s.e.vop(SseOp::andps, t, b, s.e.literal_mem(sign, 0));
+    }
+    s.e.vop(SseOp::andps, d, a, s.e.literal_mem(all_bits(in.type) & ~sign, 0));
+    s.e.vop(SseOp::orps, d, d, t);
+}
+
+void compare(Selector& s, Ref i) {
+    const Inst& in = s.inst(i);
+    const bool signal = in.sub & ir::kFcmpSignal;
+    const SseOp comi = signal ? Both{SseOp::comiss, SseOp::comisd}.of(in.type) : ucomi(in.type);
+    const Xmm a = s.ra.use_x(in.a), b = s.ra.use_x(in.b);
+    const auto cc = static_cast<ir::FCmp>(in.sub & 15);
+    if (cc == ir::FCmp::kEq && !signal) {  // EQ_OQ; as an integer mask
+        const Xmm t = s.ra.temp_x();
+        s.e.vop_i(Both{SseOp::cmpss, SseOp::cmpsd}.of(in.type), t, a, b, 0);
+        const Gpr d = s.ra.def(i);
+        s.e.mov_gx(false, d, t);
+        s.e.alu_ri(Alu::and_, false, d, 1);
+        s.ra.mark_zext(i);
+        return;
+    }
+    const Gpr d = s.ra.def(i);
+    s.e.zero(d);
+    switch (cc) {
+        case ir::FCmp::kLt: s.e.vop(comi, b, a), s.e.setcc(Cc::a, d); break;   // unordered sets CF
+        case ir::FCmp::kLe: s.e.vop(comi, b, a), s.e.setcc(Cc::ae, d); break;
+        case ir::FCmp::kUnord: s.e.vop(comi, a, b), s.e.setcc(Cc::p, d); break;
+        case ir::FCmp::kEq: {
+            const Gpr t = s.ra.temp();
+            s.e.vop(comi, a, b);
+            s.e.setcc(Cc::np, d);
+            s.e.mov_ri(t, 0);
+            s.e.cmov(Cc::ne, false, d, t);
+            break;
+        }
+    }
+    s.ra.mark_zext(i);
+}
+
+void box(Selector& s, Ref i) {
+    const Inst& in = s.inst(i);
+    const uint64_t ones = operand_type(s, in.a) == Type::kF16 ? ~uint64_t{0xffff} : ~uint64_t{0xffffffff};
+    const Xmm a = s.ra.use_x(in.a);
+    s.e.vop(SseOp::orps, s.ra.def_over_x(i), a, s.e.literal_mem(ones, 0));
+}
+
+/// PTEST sets CF when all bits of the mask are set.
+void unbox(Selector& s, Ref i) {
+    const Inst& in = s.inst(i);
+    const bool half = in.type == Type::kF16;
+    const Xmm a = s.ra.use_x(in.a);
+    const Xmm d = s.ra.def_from_x(i, in.a);
+    s.e.vop(SseOp::ptest, d == a ? d : a, s.e.literal_mem(half ? ~uint64_t{0xffff} : ~uint64_t{0xffffffff}, 0));
+    literal_if(s, Cc::ae, d, half ? softfp::kDefaultNan<F16> : softfp::kDefaultNan<F32>);
+}
+
+void bitcast(Selector& s, Ref i) {
+    const Inst& in = s.inst(i);
+    const Type from = operand_type(s, in.a), to = in.type;
+    const bool wide = to == Type::kI64 || to == Type::kF64;
+    if (in_xmm(from) == in_xmm(to)) return s.ra.alias(i, in.a);
+    if (in_xmm(to)) {
+        const Gpr a = s.ra.use(in.a);
+        const Xmm d = s.ra.def_x(i);
+        s.e.mov_xg(wide, d, a);
+        if (to == Type::kF16) s.e.vop(SseOp::pand, d, d, s.e.literal_mem(0xffff, 0));
+        return;
+    }
+    const Xmm a = s.ra.use_x(in.a);
+    const Gpr d = s.ra.def(i);
+    if (from == Type::kF16) s.e.pextrw(d, a, 0);
+    else s.e.mov_gx(wide, d, a);
+    s.ra.mark_zext(i);
+}
+
+void zero_extend(Selector& s, Ref i) {
+    const Inst& in = s.inst(i);
+    const Type from = operand_type(s, in.a);
+    const Xmm a = s.ra.use_x(in.a);
+    const Xmm d = s.ra.def_over_x(i);
+    if (from == Type::kF64) s.e.vop(SseOp::movq, d, a);
+    else if (from == Type::kF32) s.e.vop_i(SseOp::insertps, d, a, a, 0x0e);
+    else if (from == Type::kF16) s.e.vop(SseOp::pand, d, a, s.e.literal_mem(0xffff, 0));
+    else s.e.mov_xx(d, a);
+}
+
+/// Half precision in single: exact before the last rounding (24 >= 2 * 11 + 2 bits), so rounding twice is rounding once.
+void half_arithmetic(Selector& s, Ref i, Both op) {
+    const Inst& in = s.inst(i);
+    if (!s.host().f16c) return exact_inline(s, i);
+    const bool unary = ir::info(in.op).arg_count == 1;
+    const Xmm a = s.ra.use_x(in.a), b = unary ? a : s.ra.use_x(in.b);
+    const Xmm d = s.ra.def_x(i), t = s.ra.temp_x();
+    widen_half(s, d, a);
+    if (unary) {
+        s.e.vop(op.ss, d, d, d);
+    } else {
+        widen_half(s, t, b);
+        s.e.vop(op.ss, d, d, t);
+    }
+    s.e.vop(SseOp::ucomiss, d, d);
+    Cold& cold = unary ? exact_if(s, Cc::p, {i, {reg_of(a)}, reg_of(d)}) : exact_if(s, Cc::p, {i, {reg_of(a), reg_of(b)}, reg_of(d)});
+    s.e.vcvtps2ph(d, d, 4);
+    cold.back = s.e.offset();
+}
+
+}  // namespace
+
+SseOp ucomi(Type t) { return t == Type::kF64 ? SseOp::ucomisd : SseOp::ucomiss; }
+
+void canonical_if_nan(Selector& s, Type t, Xmm d) {
+    s.e.vop(ucomi(t), d, d);
+    literal_if(s, Cc::p, d, t == Type::kF64 ? softfp::kDefaultNan<F64> : softfp::kDefaultNan<F32>);
+}
+
+void widen_half(Selector& s, Xmm d, Xmm a) {
+    s.e.vop(SseOp::pand, d, a, s.e.literal_mem(0xffff, 0));  // what is above could be a signalling NaN
+    s.e.vop(SseOp::cvtph2ps, d, d);
+}
+
+void Selector::select_fp(Ref i) {
+    const Inst& in = inst(i);
+    const Type t = in.type;
+    // Moves and bit operations: no rounding, no flags, any mode.
+    switch (in.op) {
+        case Op::kBitcast: return bitcast(*this, i);
+        case Op::kVZext: return zero_extend(*this, i);
+        case Op::kVLow: return ra.alias(i, in.a);
+        case Op::kBox32: return box(*this, i);
+        case Op::kUnbox32: return unbox(*this, i);
+        case Op::kFNeg: return bitwise(*this, i, SseOp::xorps, sign_bit(t));
+        case Op::kFAbs: return bitwise(*this, i, SseOp::andps, all_bits(t) & ~sign_bit(t));
+        case Op::kFSgnj: return sign_inject(*this, i);
+        default: break;
+    }
+    if (f_->fp_exact) return exact_inline(*this, i);
+    const auto binary = [&](Both op) { return t == Type::kF16 ? half_arithmetic(*this, i, op) : arithmetic(*this, i, op); };
+    switch (in.op) {
+        case Op::kFAdd: return binary({SseOp::addss, SseOp::addsd});
+        case Op::kFSub: return binary({SseOp::subss, SseOp::subsd});
+        case Op::kFMul: return binary({SseOp::mulss, SseOp::mulsd});
+        case Op::kFDiv: return binary({SseOp::divss, SseOp::divsd});
+        case Op::kFSqrt: return t == Type::kF16 ? half_arithmetic(*this, i, {SseOp::sqrtss, SseOp::sqrtsd}) : square_root(*this, i);
+        case Op::kFToS:
+        case Op::kFToU:
+        case Op::kSToF:
+        case Op::kUToF:
+        case Op::kFCvt:
+        case Op::kFRound: return select_fp_convert(*this, i);
+        default: break;
+    }
+    if (t == Type::kF16) return exact_inline(*this, i);
+    switch (in.op) {
+        case Op::kFMa: return fused(*this, i);
+        case Op::kFMin: return min_max(*this, i, false);
+        case Op::kFMax: return min_max(*this, i, true);
+        case Op::kFCmp: return compare(*this, i);
+        default: return exact_inline(*this, i);
+    }
+}
 
 }  // namespace myna::x64
