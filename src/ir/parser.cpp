@@ -82,14 +82,15 @@ class Parser {
         skip_blanks();
         return !rest_.empty() && rest_[0] != ';';
     }
-    static uint64_t number_of(std::string_view w) {
+    static uint64_t number_of(const std::string_view text) {
+        std::string_view w = text;
         const bool negative = w.starts_with('-');
         if (negative) w.remove_prefix(1);
         const bool hex = w.starts_with("0x");
         if (hex) w.remove_prefix(2);
         uint64_t v = 0;
         const auto [end, error] = std::from_chars(w.data(), w.data() + w.size(), v, hex ? 16 : 10);
-        if (error != std::errc{} || end != w.data() + w.size()) throw BadLine{fmt::format("'{}' is not a number", w)};
+        if (error != std::errc{} || end != w.data() + w.size()) throw BadLine{fmt::format("'{}' is not a number", text)};
         return negative ? 0 - v : v;
     }
     uint64_t number() { return number_of(word()); }
