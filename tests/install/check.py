@@ -1,0 +1,63 @@
+#!/usr/bin/python3
+"""Installs into an empty folder and checks what came: programs, man pages, completions, compatibility names.
+
+  check.py BUILD_DIR        a configured and built tree
+
+Also: every option that -help prints is in the man page, and the program answers to the names of other tools.
+"""
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+NAMES = ("qemu-aarch64", "qemu-aarch64-static", "qemu-riscv64", "qemu-riscv64-static")
+failures = []
+
+
+def expect(condition, text):
+    if not condition:
+        failures.append(text)
+
+
+def output(*command):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=60)
+    return done.stdout + done.stderr if done.returncode == 0 else ""
+
+
+def check_program(name, prefix, build):
+    program = prefix / "bin" / name
+    expect(program.exists(), f"bin/{name} is not installed")
+    expect(b"ld-linux" not in program.read_bytes()[:4096], f"{name} needs a loader: it should be one static binary")
+    help_text = output(program, "-help")
+    expect(help_text, f"{name} -help fails")
+    manual = (prefix / "share/man/man1" / f"{name}.1")
+    expect(manual.exists(), f"the manual of {name} is not installed")
+    described = manual.read_text().replace("\\-", "-") if manual.exists() else ""
+    for option in re.findall(r"^  (-[\w-]+)", help_text, re.M):
+        expect(re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", described), f"the manual of {name} does not describe {option}")
+    expect((prefix / "share/bash-completion/completions" / name).exists(), f"no bash completion for {name}")
+    expect((prefix / "share/zsh/site-functions" / f"_{name}").exists(), f"no zsh completion for {name}")
+    for folder in (prefix / "libexec/myna/compat", build / "bin/compat"):
+        for link in NAMES:
+            expect((folder / link).is_symlink() and (folder / link).exists(), f"{folder / link} is not a link to the program")
+            expect(re.search(r"version \d+\.\d+", output(folder / link, "-version")), f"{folder / link} -version fails")
+
+
+def main():
+    build = pathlib.Path(sys.argv[1]).resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(["cmake", "--install", build, "--prefix", folder], capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"cmake --install fails:\n{done.stdout}{done.stderr}")
+        check_program("myna-user", pathlib.Path(folder), build)
+        completion = pathlib.Path(folder) / "share/bash-completion/completions/myna-user"
+        typed = f'source {completion}; COMP_WORDS=({folder}/bin/myna-user -st); COMP_CWORD=1; _myna_user {folder}/bin/myna-user; echo "${{COMPREPLY[@]}}"'
+        expect("-strace" in output("bash", "-c", typed), "bash completes -st to something else than -strace")
+    for text in failures:
+        print(text)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
