@@ -118,6 +118,9 @@ std::string report(const Tally& t) {
     return text;
 }
 
+/// Insns of insn_simd.decode: tests/guest/aarch64_simd compares them with llvm-mc.
+bool is_simd(uint32_t raw) { return (raw & 0x0e000000) == 0x0e000000 || (raw & 0xbe000000) == 0x0c000000; }
+
 /// Rows objdump 2.40 does not know, or writes as something else on purpose.
 bool objdump_lacks(const DecodeRow& row) {
     return row.feature == "cssc" || row.feature == "hbc";
@@ -127,7 +130,7 @@ TEST(Aarch64Disasm, EveryRowReadsAsObjdumpWritesIt) {
     Rng rng(1);
     std::vector<uint32_t> words;
     for (const DecodeRow& row : kRows) {
-        if (objdump_lacks(row)) continue;
+        if (objdump_lacks(row) || is_simd(row.value)) continue;
         for (unsigned n = 0; n < samples_per_row(); ++n)
             if (const auto raw = random_insn(kDecodeTable, row, rng)) words.push_back(*raw);
     }
@@ -139,7 +142,7 @@ TEST(Aarch64Disasm, EveryRowReadsAsObjdumpWritesIt) {
 TEST(Aarch64Disasm, RandomWordsDecodeToTheSameInstruction) {
     Rng rng(2);
     std::vector<uint32_t> words;
-    for (unsigned n = 0; n < samples_per_row() * 2500; ++n) words.push_back(static_cast<uint32_t>(rng()));
+    for (unsigned n = 0; n < samples_per_row() * 2500; ++n) if (const auto raw = static_cast<uint32_t>(rng()); !is_simd(raw)) words.push_back(raw);
     Tally tally;
     compare(words, tally, true);
     EXPECT_EQ(tally.wrong, 0u) << report(tally);
