@@ -1,0 +1,118 @@
+// Random instruction streams against Unicorn: registers, flags, FP state and memory must be equal at the end.
+//
+// MYNA_A64_STREAMS: how many streams a test runs (default 3,000); MYNA_A64_SEED: where they start; MYNA_A64_ACCEL: "jit" or
+// "interp". A failing stream is cut down to its shortest failing prefix and printed.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+
+#include "guest/aarch64/cpu_models.h"
+#include "stream.h"
+
+namespace myna::guest::aarch64::test {
+namespace {
+
+uint64_t setting(const char* name, uint64_t otherwise) {
+    const char* text = std::getenv(name);
+    return text != nullptr ? std::strtoull(text, nullptr, 0) : otherwise;
+}
+
+class RandomStreams : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        const char* accel = std::getenv("MYNA_A64_ACCEL");
+        jit::EngineOptions options;
+        options.cache_bytes = size_t{16} << 20;
+        if (accel != nullptr && std::string_view(accel) == "interp") options.accel = jit::Accel::kInterp;
+        if (const char* mask = std::getenv("MYNA_HOST_MASK")) options.host_mask = {mask};
+        ours_ = make_myna(*parse_cpu("max"), options);
+        oracle_ = make_unicorn();
+        if (oracle_ == nullptr) GTEST_SKIP() << "Unicorn is not available";
+        Rng rng(7);
+        for (size_t i = 0; i < kDataSize; ++i) ours_->data()[i] = oracle_->data()[i] = static_cast<uint8_t>(rng());
+    }
+
+    struct Outcome {
+        bool same, skipped;
+        std::string text;
+    };
+    Outcome compare(std::span<const uint32_t> code, const Registers& start) {
+        Registers a = start, b = start;
+        const Stop theirs = oracle_->run(code, b);
+        if (theirs != Stop::kEnd) {
+            std::memcpy(oracle_->data().data(), ours_->data().data(), kDataSize);
+            return {true, true, ""};
+        }
+        const Stop mine = ours_->run(code, a);
+        const bool memory = std::memcmp(ours_->data().data(), oracle_->data().data(), kDataSize) == 0;
+        std::string text;
+        if (mine != Stop::kEnd) text += "  stopped at " + std::to_string((a.pc - kCode) / 4) + "\n";
+        text += difference(a, b);
+        if (!memory) {
+            for (size_t i = 0; i < kDataSize; ++i)
+                if (ours_->data()[i] != oracle_->data()[i]) {
+                    text += "  memory differs at data + " + std::to_string(i) + "\n";
+                    break;
+                }
+            std::memcpy(oracle_->data().data(), ours_->data().data(), kDataSize);
+        }
+        return {text.empty(), false, text};
+    }
+
+    void run(const StreamMaker& maker, unsigned length, uint64_t streams, uint32_t fpcr_bits) {
+        const uint64_t first = setting("MYNA_A64_SEED", 1);
+        uint64_t skipped = 0, failures = 0;
+        std::map<std::string, unsigned> seen, skipped_rows;
+        for (uint64_t n = 0; n < streams; ++n) {
+            Rng rng(first + n);
+            const Registers start = StreamMaker::registers(rng, fpcr_bits);
+            const std::vector<uint32_t> code = maker.instructions(rng, length);
+            Outcome o = compare(code, start);
+            skipped += o.skipped;
+            if (o.skipped && length == 1) ++skipped_rows[std::string(match(kDecodeTable, code[0], 32)->row->name)];
+            if (o.same) continue;
+            std::span<const uint32_t> part = code;
+            for (size_t prefix = 1; prefix <= code.size(); ++prefix) {
+                const Outcome p = compare(std::span(code).first(prefix), start);
+                if (p.same) continue;
+                part = std::span(code).first(prefix);
+                o = p;
+                break;
+            }
+            const auto m = match(kDecodeTable, part.back(), 32);
+            const std::string row(m ? m->row->name : "?");
+            if (seen[row]++ == 0)
+                ADD_FAILURE() << "seed " << first + n << " (" << row << ")\n" << listing(part) << o.text;
+            if (++failures > 400 || seen.size() > 25) break;
+        }
+        RecordProperty("skipped", static_cast<int>(skipped));
+        for (const auto& [row, count] : seen) std::printf("  %s: %u\n", row.c_str(), count);
+        if (std::getenv("MYNA_A64_VERBOSE") != nullptr)
+            for (const auto& [row, count] : skipped_rows) std::printf("  skipped %s: %u\n", row.c_str(), count);
+        std::printf("%lu streams of %u, %lu skipped by the oracle\n", streams, length, skipped);
+    }
+
+    static StreamMaker maker(bool base, bool simd) {
+        static const size_t first_simd = [] {
+            for (size_t n = 0; n < kRows.size(); ++n)
+                if (kRows[n].name == "swp") return n + 1;
+            return kRows.size();
+        }();
+        std::vector<const DecodeRow*> rows;
+        for (size_t n = 0; n < kRows.size(); ++n) {
+            const bool is_simd = n > first_simd;
+            if (runs_in_stream(kRows[n]) && (is_simd ? simd : base)) rows.push_back(&kRows[n]);
+        }
+        return StreamMaker(std::move(rows));
+    }
+
+    std::unique_ptr<Machine> ours_, oracle_;
+};
+
+TEST_F(RandomStreams, OneBaseInstruction) { run(maker(true, false), 1, setting("MYNA_A64_STREAMS", 10'000), 0); }
+TEST_F(RandomStreams, BaseInstructions) { run(maker(true, false), 12, setting("MYNA_A64_STREAMS", 3'000), 0); }
+
+}  // namespace
+}  // namespace myna::guest::aarch64::test
