@@ -31,13 +31,20 @@ softfp::Round round_of_rm(unsigned rm) noexcept {
 template <class F>
 softfp::Bits<F> operand(const V128& v) noexcept { return static_cast<softfp::Bits<F>>(v.u64[0]); }
 
-template <class F>
-uint64_t convert_to(const V128& v, unsigned from, softfp::Context& c) {
-    switch (from) {
-        case 0: return softfp::convert<F, F32>(operand<F32>(v), c);
-        case 1: return softfp::convert<F, F64>(operand<F64>(v), c);
-        case 2: return softfp::convert<F, F16>(operand<F16>(v), c);
-        default: return softfp::convert<F, BF16>(operand<BF16>(v), c);
+/// FCVT between formats numbered as fmt (0 S, 1 D, 2 H, 3 BF16), for the pairs that have an instruction.
+uint64_t convert(const V128& v, unsigned from, unsigned to, softfp::Context& c) {
+    switch (to << 4 | from) {
+        case 0x01: return softfp::convert<F32, F64>(operand<F64>(v), c);
+        case 0x02: return softfp::convert<F32, F16>(operand<F16>(v), c);
+        case 0x03: {
+            const bool boxed = v.u64[0] >> 16 == 0xffffffffffff;
+            return softfp::convert<F32, BF16>(boxed ? operand<BF16>(v) : softfp::kDefaultNan<BF16>, c);
+        }
+        case 0x10: return softfp::convert<F64, F32>(operand<F32>(v), c);
+        case 0x12: return softfp::convert<F64, F16>(operand<F16>(v), c);
+        case 0x20: return softfp::convert<F16, F32>(operand<F32>(v), c);
+        case 0x21: return softfp::convert<F16, F64>(operand<F64>(v), c);
+        default: return softfp::convert<BF16, F32>(operand<F32>(v), c);
     }
 }
 
@@ -52,10 +59,9 @@ uint64_t arithmetic(FpCall call, const V128* io, softfp::Context& c) {
         case FpCall::kSqrt: return softfp::sqrt<F>(a, c);
         case FpCall::kFma:
             return softfp::fma<F>(call.from & 1 ? softfp::neg<F>(a) : a, b, call.from & 2 ? softfp::neg<F>(d) : d, c);
-        case FpCall::kCvt: return convert_to<F>(io[0], call.from, c);
         case FpCall::kFromS: return softfp::from_signed<F>(static_cast<int64_t>(io[0].u64[0]), 0, c);
         case FpCall::kFromU: return softfp::from_unsigned<F>(io[0].u64[0], 0, c);
-        case FpCall::kCvtmod: break;
+        default: break;
     }
     return 0;
 }
@@ -143,12 +149,13 @@ void fp_static(VcpuHeader*, V128* io, uint32_t arg) {
     if (call.op == FpCall::kCvtmod) {
         bool exact;
         r = softfp::to_int32_modular(io[0].u64[0], &exact, c);
+    } else if (call.op == FpCall::kCvt) {
+        r = convert(io[0], call.from, call.fmt, c);
     } else {
         switch (call.fmt) {
             case 0: r = arithmetic<F32>(call, io, c); break;
             case 1: r = arithmetic<F64>(call, io, c); break;
-            case 2: r = arithmetic<F16>(call, io, c); break;
-            default: r = convert_to<BF16>(io[0], call.from, c); break;
+            default: r = arithmetic<F16>(call, io, c); break;
         }
     }
     io[0] = V128{{r, 0}};

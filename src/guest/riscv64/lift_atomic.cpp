@@ -63,10 +63,13 @@ bool Lifter::amocas_q(const AmocasQ& i) {
 // ---- cache blocks of 64 bytes
 
 bool Lifter::cbo_manage(const CboManage& i) {
-    // Caches are coherent: what remains of clean, flush and invalidate is the access check.
+    // Caches are coherent: what remains of clean and flush is the access check.
     ir.load(Type::kI64, 0, x(i.rs1));
     return true;
 }
+
+/// Linux does not let programs invalidate (senvcfg.CBIE).
+bool Lifter::cbo_inval(const CboInval&) { return false; }
 
 bool Lifter::cbo_zero(const CboZero& i) {
     const Ref block = ir.and_(x(i.rs1), imm(-64)), zero = ir.vimm(0, 0);

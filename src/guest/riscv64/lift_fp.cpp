@@ -170,13 +170,16 @@ bool Lifter::fcvt_from_int(const FcvtFromInt& i) {
 bool Lifter::fcvt_fp(const FcvtFp& i) {
     unsigned mode;
     if (!rounding(i.rm, mode)) return false;
-    // BF16 values travel as H: the same box and the same 16 bits.
-    const unsigned from = i.from == kBf16 ? kH : i.from, to = i.fmt == kBf16 ? kH : i.fmt;
-    const Ref v = f(i.rs1, from);
-    const bool ieee = i.from != kBf16 && i.fmt != kBf16;
-    const bool widens = i.fmt == kD || (i.fmt == kS && i.from == kH);
-    if (ieee && (mode == frm_ || widens)) return wr_f(i.rd, i.fmt, ir.emit(Op::kFCvt, type_of_fmt(i.fmt), 0, v));
-    const Ref r = ir.vcall(kHelper_fp_static, FpCall{FpCall::kCvt, i.fmt, static_cast<uint8_t>(mode), i.from}.pack(), v);
+    if (i.from != kBf16 && i.fmt != kBf16) {
+        const bool widens = i.fmt == kD || (i.fmt == kS && i.from == kH);
+        const Ref v = f(i.rs1, i.from);
+        if (mode == frm_ || widens) return wr_f(i.rd, i.fmt, ir.emit(Op::kFCvt, type_of_fmt(i.fmt), 0, v));
+        return wr_f(i.rd, i.fmt, fp_call({FpCall::kCvt, i.fmt, static_cast<uint8_t>(mode), i.from}, v));
+    }
+    // A BF16 value has the box and the bits of an H, but another canonical NaN: the helper looks at the box itself.
+    const FpCall call{FpCall::kCvt, i.fmt, static_cast<uint8_t>(mode), i.from};
+    const Ref r = ir.vcall(kHelper_fp_static, call.pack(), i.from == kBf16 ? ir.get(kF0 + i.rs1) : f(i.rs1, i.from));
+    const unsigned to = i.fmt == kBf16 ? kH : i.fmt;
     return wr_f(i.rd, to, ir.emit(Op::kVLow, type_of_fmt(to), 0, r));
 }
 
