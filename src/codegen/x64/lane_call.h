@@ -6,7 +6,8 @@
 //   back:  ...            ◀───────────        jmp back
 //
 // The call keeps all registers, so the allocator knows nothing of it; operands must still be whole at the jump: the
-// result's register is different from theirs (RegAlloc::def_x, not def_over_x).
+// result's register is different from theirs (RegAlloc::def_x, not def_over_x). Between the jump and `back` nothing may
+// be asked of the allocator: what it emits there (spills) would be skipped.
 #pragma once
 
 #include <initializer_list>

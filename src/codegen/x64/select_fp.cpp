@@ -118,7 +118,7 @@ void sign_inject(Selector& s, Ref i) {
     s.e.vop(SseOp::orps, d, d, t);
 }
 
-void compare(Selector& s, Ref i) {
+void compare_scalars(Selector& s, Ref i) {
     const Inst& in = s.inst(i);
     const bool signal = in.sub & ir::kFcmpSignal;
     const SseOp comi = signal ? Both{SseOp::comiss, SseOp::comisd}.of(in.type) : ucomi(in.type);
@@ -268,7 +268,7 @@ void Selector::select_fp(Ref i) {
         case Op::kFMa: return fused(*this, i);
         case Op::kFMin: return min_max(*this, i, false);
         case Op::kFMax: return min_max(*this, i, true);
-        case Op::kFCmp: return compare(*this, i);
+        case Op::kFCmp: return compare_scalars(*this, i);
         default: return exact_inline(*this, i);
     }
 }

@@ -1,8 +1,8 @@
 // Selection of scalar conversions and of rounding to integral values.
 //
-// The exception flags must come out exactly: a conversion that is out of range raises invalid and not inexact. Where
-// the host converts through a wider integer it would raise inexact for a fraction that is out of range anyway; there
-// the value is first rounded with inexact suppressed, and rounded again for its flag once the range is known.
+// The exception flags must come out exactly: a conversion that is out of range raises invalid and not inexact. So with a
+// rounding that is not the conversion's own, the value is first rounded with inexact suppressed, and rounded again for
+// its flag once the range is known.
 #include "codegen/x64/lane_call.h"
 #include "codegen/x64/select_fp.h"
 #include "softfp/softfp.h"
@@ -97,24 +97,21 @@ void to_unsigned(Selector& s, Ref i) {
     const bool wide = in.type == Type::kI64;
     const auto round = static_cast<Round>(in.sub & 15);
     if (in.imm != 0 || from == Type::kF16 || round == Round::kNearestAway) return exact_inline(s, i);
-    const Xmm a = s.ra.use_x(in.a), t = s.ra.temp_x();
+    // Sign and exponent as an integer: negative numbers, large ones and NaNs go to the exact implementation, the rest
+    // converts as a signed 64-bit integer.
+    const bool truncates = round == Round::kZero;
+    const Xmm a = s.ra.use_x(in.a), t = truncates ? a : s.ra.temp_x();
     const Gpr d = s.ra.def(i);
-    round_scalar(s, from, t, a, round_imm(round) | kNoInexact);
+    const unsigned limit = wide ? 63 : 32;
+    if (!truncates) round_scalar(s, from, t, a, round_imm(round) | kNoInexact);
+    s.e.mov_gx(from == Type::kF64, d, t);
+    s.e.shift_ri(Shift::shr, from == Type::kF64, d, from == Type::kF64 ? 52 : 23);
+    s.e.alu_ri(Alu::cmp, false, d, static_cast<int32_t>((from == Type::kF64 ? 1023 : 127) + limit));
+    Cold& cold = exact_if(s, Cc::ae, {i, {reg_of(a)}, reg_of(d)});
     truncate_to_gpr(s, from, true, d, t);
-    uint32_t field;
-    if (wide) {
-        s.e.test_rr(true, d, d);  // negative, or 2^63 and above
-        field = s.e.jcc32(Cc::s);
-    } else {
-        const Gpr u = s.ra.temp();
-        s.e.mov_rr(false, u, d);
-        s.e.alu_rr(Alu::cmp, true, u, d);
-        field = s.e.jcc32(Cc::ne);
-        s.ra.mark_zext(i);
-    }
-    Cold& cold = exact_at(s, field, {i, {reg_of(a)}, reg_of(d)});
-    round_scalar(s, from, t, a, 3);
+    if (!truncates) round_scalar(s, from, t, a, 3);
     cold.back = s.e.offset();
+    if (!wide) s.ra.mark_zext(i);
 }
 
 /// 2^-n as a literal; exact for every integer source.
@@ -190,10 +187,10 @@ void round_integral(Selector& s, Ref i) {
     if (in.type == Type::kF16) return exact_inline(s, i);
     const Xmm a = s.ra.use_x(in.a);
     if (round == Round::kNearestAway) {
-        const Xmm d = s.ra.def_x(i);
+        const Xmm d = s.ra.def_x(i), t = inexact ? s.ra.temp_x() : d;
         Cold* cold = nullptr;
         round_away(s, in.type, d, a, {i, {reg_of(a)}, reg_of(d)}, &cold);
-        if (inexact) round_scalar(s, in.type, s.ra.temp_x(), a, 3);
+        if (inexact) round_scalar(s, in.type, t, a, 3);
         cold->back = s.e.offset();
         return;
     }

@@ -217,7 +217,7 @@ void doubling_multiply_high(Sequence q) {
 }
 
 /// Even and odd bytes as words, two multiply-adds: each double word gets the sum of its four products.
-void dot(Sequence q, bool b_signed, bool c_signed) {
+void dot_product(Sequence q, bool b_signed, bool c_signed) {
     const Xmm acc = q.a(), b = q.b(), c = q.c();
     const Xmm t = q.temp(), d = q.def();
     const auto odd = [&](Xmm x, Xmm src, bool is_signed) { q.e.vshift_i(1, is_signed ? kSra : kSrl, x, src, 8); };
@@ -486,7 +486,7 @@ void absolute_difference(Sequence q, bool is_signed) {
 
 // ---- widening, narrowing
 
-void extend(Sequence q, bool is_signed) {
+void extend_lanes(Sequence q, bool is_signed) {
     const bool high = q.in.imm & 1;
     const Xmm a = q.a();
     if (high && !is_signed) {
@@ -566,7 +566,7 @@ void pairwise_add(Sequence q) {
     q.op(SseOp::pand, t, t, q.lit(0x00ff00ff00ff00ff));
     q.op(SseOp::packuswb, d, d, t);
 }
-void count_bits(Sequence q) {
+void population_count(Sequence q) {
     const Xmm a = q.a(), t = q.temp(), u = q.temp(), d = q.def();
     const Mem table = q.e.literal_mem(0x0302020102010100, 0x0403030203020201);
     q.op(SseOp::pand, t, a, q.lit(0x0f0f0f0f0f0f0f0f));
@@ -635,19 +635,19 @@ void Selector::select_vec(Ref i) {
         case Op::kVUhsub: return halving_sub(q, false);
         case Op::kVSabd: return absolute_difference(q, true);
         case Op::kVUabd: return absolute_difference(q, false);
-        case Op::kVSxtl: return extend(q, true);
-        case Op::kVUxtl: return extend(q, false);
+        case Op::kVSxtl: return extend_lanes(q, true);
+        case Op::kVUxtl: return extend_lanes(q, false);
         case Op::kVXtn: return narrow(q);
         case Op::kVUqxtn: return unsigned_narrow(q);
         case Op::kVSmull: return widening_multiply(q, true);
         case Op::kVUmull: return widening_multiply(q, false);
         case Op::kVPmull64: return carryless_multiply(q);
         case Op::kVSqdmulh: return doubling_multiply_high(q);
-        case Op::kVSdot: return dot(q, true, true);
-        case Op::kVUdot: return dot(q, false, false);
-        case Op::kVUsdot: return dot(q, false, true);
+        case Op::kVSdot: return dot_product(q, true, true);
+        case Op::kVUdot: return dot_product(q, false, false);
+        case Op::kVUsdot: return dot_product(q, false, true);
         case Op::kVAddp: return pairwise_add(q);
-        case Op::kVCnt: return count_bits(q);
+        case Op::kVCnt: return population_count(q);
         case Op::kVSqxtn:
         case Op::kVSqxtun:
         case Op::kVClz: return exact_inline(*this, i);

@@ -45,12 +45,16 @@ struct VecFp {
         ra.release(g);
     }
     /// To the exact implementation when a lane of x or y is a NaN.
+    Cold& exact_if_nan(Xmm x, Xmm y, Xmm scratch, const LaneCall& call) {
+        e.vop_i(op({SseOp::cmpps, SseOp::cmppd}), scratch, x, y, kUnordered);
+        test_mask(scratch);
+        return exact_if(s, Cc::ne, call);
+    }
     Cold& exact_if_nan(Xmm x, Xmm y, const LaneCall& call) {
         const Xmm t = temp();
-        e.vop_i(op({SseOp::cmpps, SseOp::cmppd}), t, x, y, kUnordered);
-        test_mask(t);
+        Cold& cold = exact_if_nan(x, y, t, call);
         ra.release(t);
-        return exact_if(s, Cc::ne, call);
+        return cold;
     }
 };
 
@@ -75,9 +79,8 @@ void fused(VecFp v) {
 }
 void min_max(VecFp v, bool max) {
     const SseOp op = v.op(max ? Packed{SseOp::maxps, SseOp::maxpd} : Packed{SseOp::minps, SseOp::minpd});
-    const Xmm a = v.a(), b = v.b(), d = v.def();
-    Cold& cold = v.exact_if_nan(a, b, {v.i, {reg_of(a), reg_of(b)}, reg_of(d)});
-    const Xmm t = v.temp();
+    const Xmm a = v.a(), b = v.b(), d = v.def(), t = v.temp();
+    Cold& cold = v.exact_if_nan(a, b, t, {v.i, {reg_of(a), reg_of(b)}, reg_of(d)});
     v.e.vop(op, d, a, b);
     v.e.vop(op, t, b, a);
     v.e.vop(max ? SseOp::andps : SseOp::orps, d, d, t);
@@ -126,23 +129,33 @@ void to_integer64(VecFp v, bool is_signed, Round round) {
     const Gpr g = v.ra.temp(), h = v.ra.temp();
     // First all lanes rounded quietly, then converted exactly, so that flags come from the lanes that fit.
     v.e.vop_i(SseOp::roundpd, t, a, static_cast<uint8_t>(round_imm(round) | kNoInexact));
-    v.e.cvttsd2si(true, g, t);
-    v.e.vop_i(SseOp::pshufd, t, t, 0xee);
-    v.e.cvttsd2si(true, h, t);
-    const auto check = [&](Gpr r) {
-        if (is_signed) v.e.alu_ri(Alu::cmp, true, r, 1);
-        else v.e.test_rr(true, r, r);
-    };
-    const Cc bad = is_signed ? Cc::o : Cc::s;
     const LaneCall call{v.i, {reg_of(a)}, reg_of(d)};
-    check(g);
-    exact_if(v.s, bad, call);
-    check(h);
-    Cold& second = exact_if(v.s, bad, call);
+    Cold* second;
+    if (is_signed) {
+        v.e.cvttsd2si(true, g, t);
+        v.e.vop_i(SseOp::pshufd, t, t, 0xee);
+        v.e.cvttsd2si(true, h, t);
+        v.e.alu_ri(Alu::cmp, true, g, 1);
+        exact_if(v.s, Cc::o, call);
+        v.e.alu_ri(Alu::cmp, true, h, 1);
+        second = &exact_if(v.s, Cc::o, call);
+    } else {  // sign and exponent say whether a signed conversion does
+        v.e.mov_gx(true, g, t);
+        v.e.pextrq(h, t, 1);
+        v.e.shift_ri(Shift::shr, true, g, 52);
+        v.e.shift_ri(Shift::shr, true, h, 52);
+        v.e.alu_ri(Alu::cmp, false, g, 1023 + 63);
+        exact_if(v.s, Cc::ae, call);
+        v.e.alu_ri(Alu::cmp, false, h, 1023 + 63);
+        second = &exact_if(v.s, Cc::ae, call);
+        v.e.cvttsd2si(true, g, t);
+        v.e.vop_i(SseOp::pshufd, t, t, 0xee);
+        v.e.cvttsd2si(true, h, t);
+    }
     v.e.vop_i(SseOp::roundpd, t, a, 3);
     v.e.mov_xg(true, d, g);
     v.e.pinsrq(d, d, h, 1);
-    second.back = (&second)[-1].back = v.e.offset();
+    second->back = second[-1].back = v.e.offset();
 }
 void to_integer(VecFp v, bool is_signed) {
     const auto round = static_cast<Round>(v.in.imm & 15);
@@ -158,10 +171,17 @@ void to_integer(VecFp v, bool is_signed) {
         return;
     }
     v.e.vop_i(SseOp::roundps, t, a, static_cast<uint8_t>(round_imm(round) | kNoInexact));
-    v.e.vop(SseOp::cvttps2dq, d, t);
-    if (is_signed) v.e.vop(SseOp::pcmpeqd, t, d, v.lit32(0x80000000));
-    v.test_mask(is_signed ? t : d);  // unsigned: negative, or 2^31 and above
+    if (is_signed) {
+        v.e.vop(SseOp::cvttps2dq, d, t);
+        v.e.vop(SseOp::pcmpeqd, t, d, v.lit32(0x80000000));
+        v.test_mask(t);
+    } else {  // negative, or 2^31 and above, by the bits
+        v.e.vop(SseOp::pcmpgtd, d, t, v.lit32(0x4effffff));
+        v.e.vop(SseOp::por, d, d, t);
+        v.test_mask(d);
+    }
     Cold& cold = exact_if(v.s, Cc::ne, call);
+    if (!is_signed) v.e.vop(SseOp::cvttps2dq, d, t);
     v.e.vop_i(SseOp::roundps, t, a, 3);
     cold.back = v.e.offset();
 }

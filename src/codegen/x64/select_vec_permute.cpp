@@ -185,7 +185,11 @@ void extract_gpr(Permute& p, Gpr d, Xmm a, unsigned lane) {
 
 /// Lane `from` of b becomes lane `to` of a.
 void insert_xmm(Permute& p, Xmm a, Xmm b, unsigned to, unsigned from) {
-    if (p.bytes == 4) return p.e.vop_i(SseOp::insertps, p.def_over(), a, b, static_cast<uint8_t>(from << 6 | to << 4));
+    if (p.bytes == 4) {
+        // Without VEX the result must not be b's register: the way round that is a memory operand, which has no lanes.
+        const Xmm d = p.e.avx() ? p.def_over() : p.def();
+        return p.e.vop_i(SseOp::insertps, d, a, b, static_cast<uint8_t>(from << 6 | to << 4));
+    }
     if (p.bytes == 8) {
         if (to == 1 && from == 0) return p.e.vop(SseOp::punpcklqdq, p.def_over(), a, b);
         if (to == 0 && from == 1) return p.e.vop_i(SseOp::shufpd, p.def_over(), b, a, 3);
