@@ -36,14 +36,14 @@ struct HostFeatures {
 };
 
 inline constexpr int kStateBias = 128;      // rbp = state + kStateBias
-inline constexpr unsigned kFrameBytes = 512;  // spill area at rsp inside translated code
+inline constexpr unsigned kFrameBytes = 1024;  // spill area at rsp inside translated code
 inline constexpr uint8_t kNotPinned = 0xff;
 
 /// Where guest registers live at block edges; follows from GuestArch::slots and nothing else.
 struct Layout {
     std::array<uint8_t, 128> gpr;  // slot -> host GPR number, kNotPinned
     std::array<uint8_t, 128> xmm;  // slot -> host XMM number, kNotPinned
-    explicit Layout(const guest::GuestArch& arch);
+    explicit Layout(const guest::GuestArch& arch, bool pin = true);  // pin: Options::pin
 };
 
 /// A direct exit. The jump's 32-bit displacement is 4-byte aligned in the code, so that patching is one atomic store.
@@ -58,7 +58,7 @@ struct [[gnu::packed]] ExitStubData {
     uint32_t disp_back;     // bytes from this struct's start back to the rel32 field
 };
 
-/// How NZCV can be found at a fault.
+/// How NZCV can be found at a fault (flags_form.h: inside translated code the slot holds another form than outside).
 enum class FlagForm : uint8_t {
     kState,     // in the nzcv slot
     kSub,       // in EFLAGS after a subtraction (C is the inverse of CF)
@@ -85,10 +85,14 @@ struct Stubs {
     uint32_t (*enter)(guest::VcpuHeader*, const void*) = nullptr;
     uint64_t exit = 0;         // jmp here with eax = ExitReason: saves pinned registers, returns from enter
     uint64_t link = 0;         // call here from an exit stub
-    uint64_t fault_exit = 0;   // the signal handler resumes here after recover(): returns kFault from enter, saves nothing
-    uint64_t call_state = 0;   // thunks for helpers (rax = function): save pinned, call, reload
-    uint64_t call_vector = 0;
+    uint64_t fault_exit = 0;   // the signal handler resumes here after recover(), with rbp = state + kStateBias: returns
+                               // kFault from enter, saves nothing but MXCSR
+    uint64_t poll = 0;         // call here, the guest PC follows in 8 bytes: leaves with kPoll
+    uint64_t lookup = 0;       // jmp here with rax = guest PC: leaves with kLookup
+    uint64_t call_state = 0;   // thunks for helpers (rax = function): save pinned, call, reload; call_state leaves
+    uint64_t call_vector = 0;  // the block itself when the helper set exit_reason
     uint64_t call_pure = 0;
+    uint64_t soft = 0;         // runtime helper from cold code, all registers kept; index and argument on the stack
     uint64_t end = 0;          // first byte behind the stubs
 };
 

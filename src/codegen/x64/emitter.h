@@ -370,6 +370,7 @@ class Emitter {
     void xadd(unsigned size, Mem m, Gpr s) { sized_mr(1, 0xc0, size, m, s); }
     void cmpxchg(unsigned size, Mem m, Gpr s) { sized_mr(1, 0xb0, size, m, s); }
     void xchg_mr(unsigned size, Mem m, Gpr s) { sized_mr(0, 0x86, size, m, s); }
+    void alu_sized(Alu op, unsigned size, Mem m, Gpr s) { sized_mr(0, alu_code(op, 0), size, m, s); }
     void cmpxchg16b(Mem m) { op_rm({0, 1, 0xc7}, true, 1, m); }
     void mfence() { put8(0x0f), put8(0xae), put8(0xf0); }
     void ldmxcsr(Mem m) { op_rm({0, 1, 0xae}, false, 2, m); }

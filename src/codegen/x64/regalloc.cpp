@@ -56,11 +56,11 @@ void RegAlloc::load(Reg d, Ref v) {
             e_.mov_rm(val.mem >= 0 || arch_.slots[static_cast<unsigned>(-2 - val.mem)].type == Type::kI64, static_cast<Gpr>(d), m);
         } else {
             const Xmm x = static_cast<Xmm>(d - 16);
-            if (i.type == Type::kV128)
+            if (val.type == Type::kV128)
                 e_.load128a(x, m);
-            else if (i.type == Type::kF64)
+            else if (val.type == Type::kF64)
                 e_.load64(x, m);
-            else if (i.type == Type::kF32 || val.mem >= 0)
+            else if (val.type == Type::kF32 || val.mem >= 0)
                 e_.load32(x, m);
             else
                 failed_ = true;
@@ -124,13 +124,13 @@ void RegAlloc::spill(Ref v) {
     Value& val = val_[v];
     const ir::Inst& i = (*f_)[v];
     if (val.mem != Value::kNoMem || i.op == ir::Op::kConst || i.op == ir::Op::kVConst) return;
-    val.mem = alloc_spill(i.type == Type::kV128, v);
+    val.mem = alloc_spill(val.type == Type::kV128, v);
     const Mem m = mem_of(val);
     if (val.reg < 16) {
         e_.mov_mr(true, m, static_cast<Gpr>(val.reg));
     } else {
         const Xmm x = static_cast<Xmm>(val.reg - 16);
-        if (i.type == Type::kV128)
+        if (val.type == Type::kV128)
             e_.store128a(m, x);
         else
             e_.store64(m, x);
@@ -223,7 +223,7 @@ Reg RegAlloc::use_reg(Ref r) {
     r = val_[r].root;
     Reg g = val_[r].reg;
     if (g == kNoReg) {
-        g = alloc(in_xmm((*f_)[r].type));
+        g = alloc(in_xmm(val_[r].type));
         load(g, r);
         own(g, r);
     }
@@ -295,7 +295,7 @@ Reg RegAlloc::def_reg(Ref r) {
         own(h, r);
         return h;
     }
-    const Reg g = alloc(in_xmm((*f_)[r].type));
+    const Reg g = alloc(in_xmm(val_[r].type));
     own(g, r);
     return g;
 }
@@ -318,7 +318,7 @@ Reg RegAlloc::def_from_reg(Ref r, Ref a) {
         own(g, r);
         return g;
     }
-    const Reg t = alloc(in_xmm((*f_)[r].type));
+    const Reg t = alloc(in_xmm(val_[r].type));
     if (g == kNoReg)
         load(t, a);
     else
@@ -420,14 +420,8 @@ void RegAlloc::set_slot(unsigned slot, Ref r) {
         holder_[p] = r;
         return;
     }
-    // In memory: stored at once; the value that was there is fetched first if it is needed and nowhere else.
-    const Ref old = slot_holds_[slot];
-    const int16_t here = static_cast<int16_t>(-2 - static_cast<int>(slot));
-    if (old == r) return;
-    if (old != kNoRef && val_[old].mem == here) {
-        if (live(old) && val_[old].reg == kNoReg) use_reg(old);
-        val_[old].mem = Value::kNoMem;
-    }
+    if (slot_holds_[slot] == r) return;
+    before_store(slot, r);
     const Type t = arch_.slots[slot].type;
     const Mem m = slot_mem(slot);
     uint64_t c = 0;
@@ -444,10 +438,24 @@ void RegAlloc::set_slot(unsigned slot, Ref r) {
         else
             e_.store32(m, x);
     }
+    stored(slot, r);
+}
+
+void RegAlloc::before_store(unsigned slot, Ref r) {
+    const Ref old = slot_holds_[slot];
+    if (old == kNoRef || old == r || val_[old].mem != -2 - static_cast<int>(slot)) return;
+    if (live(old) && val_[old].reg == kNoReg) use_reg(old);
+    val_[old].mem = Value::kNoMem;
+}
+
+void RegAlloc::stored(unsigned slot, Ref r) {
     slot_holds_[slot] = r;
+    if (r == kNoRef) return;
     // A kI32 value in a kI64 slot is one known to be zero above.
-    const Type own_type = (*f_)[r].type;
-    if (val_[r].mem == Value::kNoMem && (own_type == t || (own_type == Type::kI32 && t == Type::kI64))) val_[r].mem = here;
+    const Type t = arch_.slots[slot].type;
+    const Type own_type = val_[r].type;
+    const bool whole = own_type == t || (own_type == Type::kI32 && t == Type::kI64) || t == Type::kFlags;
+    if (val_[r].mem == Value::kNoMem && whole) val_[r].mem = static_cast<int16_t>(-2 - static_cast<int>(slot));
 }
 
 void RegAlloc::save_for_call(bool state) {

@@ -34,10 +34,11 @@ using ir::kNoRef;
 using ir::Ref;
 using ir::Type;
 
-/// The register file split: what tuning changes. rbp and rsp are neither.
-inline constexpr Gpr kPinnedGprs[] = {Gpr::rbx, Gpr::r8,  Gpr::r9,  Gpr::r10, Gpr::r11,
+/// The register file split: what tuning changes. rbp and rsp are neither. rax, rcx, rdx and rbx must be scratch: that
+/// is what cmpxchg16b, mul, div and shifts want.
+inline constexpr Gpr kPinnedGprs[] = {Gpr::rsi, Gpr::r8,  Gpr::r9,  Gpr::r10, Gpr::r11,
                                       Gpr::r12, Gpr::r13, Gpr::r14, Gpr::r15};
-inline constexpr Gpr kScratchGprs[] = {Gpr::rsi, Gpr::rdi, Gpr::rdx, Gpr::rcx, Gpr::rax};  // order of choice
+inline constexpr Gpr kScratchGprs[] = {Gpr::rdi, Gpr::rbx, Gpr::rdx, Gpr::rcx, Gpr::rax};  // order of choice
 inline constexpr Xmm kPinnedXmms[] = {Xmm::x5,  Xmm::x6,  Xmm::x7,  Xmm::x8,  Xmm::x9, Xmm::x10,
                                       Xmm::x11, Xmm::x12, Xmm::x13, Xmm::x14, Xmm::x15};
 inline constexpr Xmm kScratchXmms[] = {Xmm::x1, Xmm::x2, Xmm::x3, Xmm::x4, Xmm::x0};
@@ -55,18 +56,20 @@ struct Value {
     Ref root;            // itself, or the value it is another name of (trunc, zext that costs nothing, vlow)
     uint32_t last_use;   // index of the last instruction that needs it; 0: none
     Ref user;            // sweep: the user seen last (with uses == 1: the only one)
+    Ref pair;            // the flags value this operation leaves in EFLAGS as well (kSub: fl_sub …), kNoRef
+    uint32_t want;       // sweep: the set of a pinned slot that takes this value, 0: none
     uint16_t uses;       // saturating
     uint16_t fuse_uses;  // uses by instructions that can take it over (compare into branch …)
     int16_t mem;         // kNoMem; >= 0: spill slot (8 bytes each); < kNoMem: guest slot -2 - mem
     Reg reg;             // kNoReg when in no register
     Reg hint;            // pinned register it will be set to, kNoReg
     uint8_t marks;       // kDead …
+    Type type;           // of the result (Inst::type is the operands' for comparisons)
     static constexpr int16_t kNoMem = -1;
     static constexpr uint8_t kDead = 1;    // nothing to emit
     static constexpr uint8_t kFused = 2;   // emitted by its users
     static constexpr uint8_t kZext = 4;    // kI32 whose register is known to be zero above bit 31
-    static constexpr uint8_t kConst = 8;   // kConst of integer type
-    static constexpr uint8_t kPaired = 16; // flags that a sub, add or and before it left in EFLAGS
+    static constexpr uint8_t kPaired = 8;  // flags that another instruction leaves in EFLAGS (Value::pair)
 };
 
 class RegAlloc {
@@ -91,6 +94,15 @@ class RegAlloc {
     void copy_to(Xmm d, Ref r);
     /// A memory operand when the value is in memory and in no register, and loading it would serve this use only.
     bool mem_operand(Ref r, Mem* m);
+    /// Where the value is in memory, if it is; it may be in a register too.
+    bool mem_of_value(Ref r, Mem* m) const {
+        const Value& v = val_[val_[r].root];
+        if (v.mem == Value::kNoMem) return false;
+        *m = mem_of(v);
+        return true;
+    }
+    /// The value known to be in an unpinned slot's memory, kNoRef.
+    Ref slot_holds(unsigned slot) const { return slot_holds_[slot]; }
     /// The value when `r` is an integer constant (kI32: zero extended).
     bool is_const(Ref r, uint64_t* v = nullptr) const {
         r = val_[r].root;
@@ -136,6 +148,10 @@ class RegAlloc {
     // ---- guest slots
     void get_slot(Ref r, unsigned slot);
     void set_slot(unsigned slot, Ref v);
+    /// Around a store to an unpinned slot made by the caller: the value there before is fetched if needed; after it the
+    /// slot holds `v` (kNoRef: something unknown).
+    void before_store(unsigned slot, Ref v);
+    void stored(unsigned slot, Ref v);
     /// The state struct's memory of a slot.
     Mem slot_mem(unsigned slot) const { return Mem::at(Gpr::rbp, static_cast<int32_t>(arch_.slots[slot].offset) - kStateBias); }
 

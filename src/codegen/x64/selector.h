@@ -78,17 +78,120 @@ class Selector {
     void select_vec(Ref i);  // vand … vsha256su
 
     // ---- flags (select_flags.cpp)
-    /// What is in EFLAGS is about to be lost: it is kept elsewhere if it is still needed.
+    /// What is in EFLAGS is about to be lost: it is kept elsewhere if it is still needed. Before operands are asked for.
     void clobber_flags();
-    /// Sets EFLAGS for a condition (a fused cond or cmp, or any boolean value); the Cc that is true when it holds.
+    /// EFLAGS hold a guest flags value that is needed after this instruction: prefer lea and mov to add and xor.
+    bool flags_wanted() const { return eflags_ != kNoRef && values_[eflags_].last_use > ra.current(); }
+    /// Sets EFLAGS for a condition (a fused cond or cmp, or any boolean value); the Cc that is true when it holds. The
+    /// caller must have called prepare_condition() before asking for operands.
     Cc condition(Ref cond);
+    /// Keeps other flags and frees the registers that condition(cond) will need.
+    void prepare_condition(Ref cond);
+    /// `set` of a flags slot.
+    void set_flags_slot(unsigned slot, Ref flags);
 
-    // ---- calls (select_exit.cpp)
+    // ---- memory (select_mem.cpp)
+    /// The operand for guest address a + disp; may use fused adds and shifts.
+    Mem address(Ref a, uint64_t disp);
+    /// The next host instruction may fault.
+    void fault_point();
+
+    // ---- exits and calls (select_exit.cpp)
     void select_call(Ref i);
+    /// Moves up to three integer operands into rbx-, rdx- or rdi-like argument registers at once.
+    void move_args(const Gpr* to, const Ref* from, unsigned count);
+
+    /// The instruction's result register is zero above bit 31 when it is selected as a 32-bit operation.
+    static bool produces_zext(const Inst& i);
 
   private:
     friend class Sweep;
+    /// What kind of operation left EFLAGS, thus how conditions read them.
+    enum class Form : uint8_t {
+        kSub,        // CF is the inverse of C
+        kAdd,        // CF is C (also logical operations: CF = OF = 0)
+        kFcmp,       // ucomis a, b
+        kFcmpSwapped,// ucomis b, a
+        kFcmpOrdered,// ucomis a, b, then unordered turned into CF = ZF = 0, OF = 1
+    };
+
     void sweep();
+    void select(Ref i);
+    void emit_tail();
+
+    // select_int.cpp
+    void add(Ref i);
+    void sub(Ref i);
+    void logic(Ref i, Alu op);
+    void shift(Ref i);
+    void bit_field(Ref i);
+    void bfi(Ref i);
+    void count_bits(Ref i);
+    void reverse(Ref i);
+    void mul_high(Ref i);
+    void divide(Ref i);
+    void compare_value(Ref i);
+    void select_value(Ref i);
+    void carry_less(Ref i);
+    void crc(Ref i);
+    bool imm32_of(Ref r, bool w, int32_t* v) const;
+    /// Emits `op d, operand` with the operand as immediate, memory or register.
+    void alu_with(Alu op, bool w, Gpr d, Ref operand);
+
+    // select_flags.cpp
+    Cc compare(const Inst& n);
+    void compare_operands(bool w, Ref a, Ref b);
+    void test_operand(bool w, Ref a);
+    Cc cond_of(Ref flags, Cond cc);
+    void ensure_eflags(Ref flags);
+    void emit_flags(Ref flags);
+    void to_sub_form();
+    void ordered_form();
+    void raw_to_rax();
+    Gpr raw_gpr(Ref flags);
+    void set_eflags(Ref flags, Form form) { eflags_ = flags, eflags_form_ = form; }
+    void flags_changed() { eflags_ = eflags_of_ = kNoRef; }
+    /// A copy of the flags in EFLAGS, when they are needed later and cannot be made again.
+    void keep_flags();
+    void prepare_flags(Ref flags);
+    /// EFLAGS reflect the result of instruction i (and of its pair).
+    void result_flags(Ref i, Form form);
+    bool lazy(Ref flags) const;
+    void ccmp(Ref i);
+    void fcmp_flags(Ref i);
+    void flag_select(Ref i);
+    void pack(Ref i);
+    void unpack(Ref i);
+    void save_raw();
+
+    // select_mem.cpp
+    void load(Ref i);
+    void store(Ref i);
+    void rmw(Ref i);
+    void cas(Ref i);
+    void cas16(Ref i);
+    void load_link(Ref i);
+    void store_conditional(Ref i);
+    void load_from(Ref i, Mem m);
+    void store_to(Ref i, Mem m);
+    void widen(Gpr d, Gpr s, unsigned size, bool sign);
+    Mem one_register(Mem m);
+    void select_softmmu(Ref i);
+    void extend(Ref i, Gpr d, Gpr s, unsigned size, bool sign);
+
+    // select_exit.cpp
+    void exit_direct(Ref i);
+    void exit_if(Ref i);
+    void exit_indirect(Ref i);
+    void exit_trap(Ref i);
+    void call_pure(Ref i);
+    void call_vector(Ref i);
+    void call_state(Ref i);
+    void exit_jump(uint64_t target);
+    void poll(uint64_t target);
+    void call_stub(uint64_t stub) { rel_to(e.call32(), stub); }
+    void rel_to(uint32_t field, uint64_t stub) { e.set_rel32(field, static_cast<uint32_t>(stub - exec_)); }
+    void store_pc(uint64_t pc);
 
     const guest::GuestArch& arch_;
     Options opt_;
@@ -99,6 +202,12 @@ class Selector {
     CompiledBlock* out_ = nullptr;
     std::vector<Value> values_;
     std::vector<Cold> cold_;
+    Ref eflags_ = kNoRef;             // the guest flags value in EFLAGS
+    Form eflags_form_ = Form::kSub;
+    Ref eflags_of_ = kNoRef;          // the integer value whose sign and zero EFLAGS show
+    bool eflags_logic_ = false;       // … and CF = OF = 0
+    bool unsupported_ = false;
+    uint64_t pc_ = 0;                 // of the current guest instruction
 };
 
 }  // namespace myna::x64

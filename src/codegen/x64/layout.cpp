@@ -1,0 +1,28 @@
+// Where guest registers live at block edges: the slots with a pin rank, best rank first, as far as registers go.
+#include <algorithm>
+#include <vector>
+
+#include "codegen/x64/regalloc.h"
+
+namespace myna::x64 {
+
+Layout::Layout(const guest::GuestArch& arch, bool pin) {
+    gpr.fill(kNotPinned);
+    xmm.fill(kNotPinned);
+    if (!pin) return;
+    std::vector<unsigned> order;
+    for (unsigned s = 0; s < arch.slots.size(); ++s)
+        if (arch.slots[s].pin != 0) order.push_back(s);
+    std::stable_sort(order.begin(), order.end(), [&](unsigned a, unsigned b) { return arch.slots[a].pin < arch.slots[b].pin; });
+    size_t gprs = 0, xmms = 0;
+    for (unsigned s : order) {
+        const Type t = arch.slots[s].type;
+        if (t == Type::kI32 || t == Type::kI64) {
+            if (gprs < std::size(kPinnedGprs)) gpr[s] = static_cast<uint8_t>(kPinnedGprs[gprs++]);
+        } else if (t != Type::kFlags) {
+            if (xmms < std::size(kPinnedXmms)) xmm[s] = static_cast<uint8_t>(kPinnedXmms[xmms++]);
+        }
+    }
+}
+
+}  // namespace myna::x64

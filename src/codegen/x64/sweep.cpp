@@ -1,0 +1,257 @@
+// The backward sweep: what each value's future is, before the forward pass places and emits.
+//
+//   last instruction                                             first
+//   ◀───────────────────────────────────────────────────────────────
+//   dead sets (a later one wins before anybody looks), unused pure values, uses and last uses,
+//   what its only users can take over (fusing), flags that an arithmetic instruction leaves anyway (pairing),
+//   and which values may be computed straight into a pinned register (hints)
+//
+// A fused value is emitted by its users, so its operands must live as long as the last of them.
+#include <algorithm>
+
+#include "codegen/x64/selector.h"
+
+namespace myna::x64 {
+
+bool Selector::produces_zext(const Inst& i) {
+    switch (i.op) {
+        case Op::kCmp: case Op::kCond: case Op::kSc: case Op::kCrc32: case Op::kFlUnpack: return true;
+        case Op::kAdd: case Op::kSub: case Op::kMul: case Op::kMulHS: case Op::kMulHU: case Op::kDivS: case Op::kDivU:
+        case Op::kRemS: case Op::kRemU: case Op::kAnd: case Op::kOr: case Op::kXor: case Op::kAndN: case Op::kNot:
+        case Op::kNeg: case Op::kShl: case Op::kShr: case Op::kSar: case Op::kRor: case Op::kExtr: case Op::kClz:
+        case Op::kCtz: case Op::kCls: case Op::kPopcnt: case Op::kBswap: case Op::kBswap16: case Op::kBitrev:
+        case Op::kSext8: case Op::kSext16: case Op::kZext8: case Op::kZext16: case Op::kUbfx: case Op::kSbfx:
+        case Op::kBfi: case Op::kAdc: case Op::kSelect: case Op::kLoad: case Op::kConst: return i.type == Type::kI32;
+        default: return false;
+    }
+}
+
+namespace {
+
+/// How an operand position can take over the computation of its operand.
+enum class Takes : uint8_t { kNothing, kCondition, kAddress, kShiftedIndex, kTest };
+
+constexpr unsigned kPairWindow = 8;
+
+}  // namespace
+
+class Sweep {
+  public:
+    explicit Sweep(Selector& s) : s_(s), f_(*s.f_), val_(s.values_.data()) {
+        slot_dead_.fill(0);
+        next_set_.fill(0);
+        next_get_.fill(0);
+    }
+
+    void run() {
+        for (Ref i = static_cast<Ref>(f_.insts.size()); i-- > 0;) visit(i);
+    }
+
+  private:
+    void use(Ref r, uint32_t at, Ref user) {
+        Value& v = val_[r];
+        v.last_use = std::max(v.last_use, at);
+        v.user = user;
+        if (v.uses != 0xffff) ++v.uses;
+    }
+    void use(Ref r, uint32_t at, Ref user, Takes t) {
+        if (takes(f_[r], t)) ++val_[r].fuse_uses;
+        use(r, at, user);
+    }
+    bool is_const(Ref r, uint64_t v) const { return f_[r].op == Op::kConst && f_[r].imm == v; }
+    bool takes(const Inst& d, Takes t) const {
+        switch (t) {
+            case Takes::kNothing: return false;
+            case Takes::kCondition: return d.op == Op::kCmp || d.op == Op::kCond;
+            case Takes::kAddress: return d.op == Op::kAdd && d.type == Type::kI64;
+            case Takes::kShiftedIndex: return d.op == Op::kShl && d.type == Type::kI64 && f_[d.b].op == Op::kConst && f_[d.b].imm <= 3;
+            case Takes::kTest: return d.op == Op::kAnd || (d.op == Op::kUbfx && d.imm >> 8 == 1);
+        }
+        return false;
+    }
+
+    void visit(Ref i) {
+        const Inst& n = f_[i];
+        Value& v = val_[i];
+        const ir::OpInfo& info = ir::info(n.op);
+        switch (n.op) {
+            case Op::kInsn: return;
+            case Op::kSet: set(i, n, v); return;
+            case Op::kGet:
+                slot_dead_[n.imm] = 0;
+                next_get_[n.imm] = i;
+                if (v.uses == 0) v.marks |= Value::kDead;
+                return;
+            default: break;
+        }
+        if (info.pure && !info.fp_flags && v.uses == 0 && s_.opt_.fuse) {
+            v.marks |= Value::kDead;
+            unpair(n, v);
+            return;
+        }
+        hint(i, v);
+        if (info.may_fault || info.leaves || n.op == Op::kCallState) {
+            barrier_ = i;
+            ++(info.leaves ? epoch_ : fault_epoch_);
+        }
+        if (n.op == Op::kLl || n.op == Op::kSc) ++epoch_;
+        fuse(n, v);
+        operands(i, n, v);
+    }
+
+    /// Sets that a later one makes invisible go; the value of the others may be wanted in the pinned register.
+    void set(Ref i, const Inst& n, Value& v) {
+        const unsigned slot = static_cast<unsigned>(n.imm);
+        // Flags that are overwritten unread are not kept at faults (docs/jit.md, invariant 2).
+        const bool flags = s_.arch_.slots[slot].type == Type::kFlags;
+        const uint64_t now = (uint64_t{epoch_} << 32 | (flags ? 0 : fault_epoch_)) + 1;
+        if (slot_dead_[slot] == now && s_.opt_.dead_sets) {
+            v.marks |= Value::kDead;
+            return;
+        }
+        slot_dead_[slot] = now;
+        next_set_[slot] = i;
+        next_get_[slot] = 0;
+        use(n.a, i, i);
+        if (s_.layout_.gpr[slot] != kNotPinned || s_.layout_.xmm[slot] != kNotPinned) val_[n.a].want = i;
+    }
+
+    /// Computing `i` into the register of the slot it is set to is right when nothing in between looks at the slot.
+    void hint(Ref i, Value& v) {
+        if (v.want == 0) return;
+        const Inst& n = f_[i];
+        const unsigned slot = static_cast<unsigned>(f_[v.want].imm);
+        if (n.op == Op::kZext && Selector::produces_zext(f_[n.a]) && val_[n.a].want == 0) val_[n.a].want = v.want;
+        if (next_set_[slot] != v.want || next_get_[slot] != 0) return;
+        if (barrier_ != 0 && barrier_ < v.want) return;
+        const Type t = v.type;
+        if (s_.layout_.gpr[slot] != kNotPinned && !in_xmm(t))
+            v.hint = s_.layout_.gpr[slot];
+        else if (s_.layout_.xmm[slot] != kNotPinned && in_xmm(t))
+            v.hint = static_cast<Reg>(16 + s_.layout_.xmm[slot]);
+    }
+
+    void fuse(const Inst& n, Value& v) {
+        // An add that leaves its flags too must be an add, not part of an address.
+        if (!s_.opt_.fuse || v.uses == 0 || v.fuse_uses != v.uses || v.pair != kNoRef) return;
+        switch (n.op) {
+            case Op::kCmp:
+            case Op::kCond:
+            case Op::kAdd: v.marks |= Value::kFused; break;
+            case Op::kAnd:
+            case Op::kUbfx:
+            case Op::kShl:
+                if (v.uses == 1) v.marks |= Value::kFused;
+                break;
+            default: break;
+        }
+    }
+
+    void operands(Ref i, const Inst& n, Value& v) {
+        const bool fused = v.marks & Value::kFused;
+        const uint32_t at = fused ? v.last_use : i;
+        switch (n.op) {
+            case Op::kTrunc: use(n.a, std::max(i, v.last_use), i); return;
+            case Op::kLoad: case Op::kLl: address(n.a, i); return;
+            case Op::kStore: case Op::kSc: case Op::kRmwAdd: case Op::kRmwAnd: case Op::kRmwOr: case Op::kRmwXor:
+            case Op::kRmwXchg: case Op::kRmwSmin: case Op::kRmwSmax: case Op::kRmwUmin: case Op::kRmwUmax:
+                use(n.b, i, i);
+                address(n.a, i);
+                return;
+            case Op::kCas:
+                use(n.c, i, i);
+                use(n.b, i, i);
+                address(n.a, i);
+                return;
+            case Op::kAdd:
+                use(n.b, at, i, fused ? Takes::kShiftedIndex : Takes::kNothing);
+                use(n.a, at, i);
+                return;
+            case Op::kCmp:
+                use(n.b, at, i);
+                use(n.a, at, i, is_const(n.b, 0) && n.sub <= static_cast<uint8_t>(Cmp::kNe) ? Takes::kTest : Takes::kNothing);
+                return;
+            case Op::kSelect:
+                use(n.c, i, i);
+                use(n.b, i, i);
+                use(n.a, i, i, Takes::kCondition);
+                return;
+            case Op::kExitIf: use(n.a, i, i, Takes::kCondition); return;
+            case Op::kFlSub: case Op::kFlAdd: case Op::kFlAdc: case Op::kFlLogic: flags(i, n, v); return;
+            case Op::kExitTrap: return;
+            default: break;
+        }
+        const unsigned count = ir::info(n.op).arg_count;
+        const Ref args[3] = {n.a, n.b, n.c};
+        for (unsigned k = count; k-- > 0;)
+            if (args[k] != kNoRef) use(args[k], at, i);
+    }
+
+    void address(Ref a, Ref i) { use(a, i, i, Takes::kAddress); }
+
+    /// Flags are emitted where they are first needed, so their operands live on; unless an arithmetic instruction near
+    /// by computes from the same operands: then that one's EFLAGS are taken.
+    void flags(Ref i, const Inst& n, Value& v) {
+        const Op op = n.op == Op::kFlSub ? Op::kSub : n.op == Op::kFlAdd ? Op::kAdd : n.op == Op::kFlAdc ? Op::kAdc : Op::kCount;
+        if (op != Op::kCount && s_.opt_.fuse) {
+            const Ref first = i > kPairWindow ? i - kPairWindow : 0;
+            for (Ref j = i; j-- > first;) {
+                const Inst& m = f_[j];
+                if (m.op == op && m.type == n.type && m.a == n.a && m.b == n.b && m.c == n.c) {
+                    v.marks |= Value::kPaired;
+                    val_[j].pair = i;
+                    break;
+                }
+                if (ir::info(m.op).leaves) break;
+            }
+        }
+        const bool lazy = n.op != Op::kFlAdc && !(v.marks & Value::kPaired);
+        const uint32_t at = (v.marks & Value::kPaired) ? 0 : lazy ? std::max(i, v.last_use) : i;
+        const Ref args[3] = {n.a, n.b, n.c};
+        for (unsigned k = ir::info(n.op).arg_count; k-- > 0;) {
+            if (n.op == Op::kFlLogic && f_[args[k]].op == Op::kAnd)
+                use(args[k], at, i, Takes::kTest);
+            else
+                use(args[k], at, i);
+        }
+    }
+
+    /// The arithmetic is not needed after all: its flags stand for themselves.
+    void unpair(const Inst& n, Value& v) {
+        if (v.pair == kNoRef) return;
+        Value& fl = val_[v.pair];
+        fl.marks &= static_cast<uint8_t>(~Value::kPaired);
+        const uint32_t at = f_[v.pair].op == Op::kFlAdc ? v.pair : std::max(v.pair, fl.last_use);
+        for (const Ref r : {n.a, n.b, n.c})
+            if (r != kNoRef) val_[r].last_use = std::max(val_[r].last_use, at);
+        v.pair = kNoRef;
+    }
+
+    Selector& s_;
+    const ir::Function& f_;
+    Value* val_;
+    std::array<uint64_t, 128> slot_dead_;  // epoch in which a later set was seen
+    std::array<Ref, 128> next_set_;
+    std::array<Ref, 128> next_get_;
+    Ref barrier_ = 0;                     // next instruction that may fault or leave
+    uint32_t epoch_ = 0, fault_epoch_ = 0;
+};
+
+void Selector::sweep() {
+    const size_t n = f_->insts.size();
+    values_.resize(n);
+    Value blank{};
+    blank.user = blank.pair = kNoRef;
+    blank.mem = Value::kNoMem;
+    blank.reg = blank.hint = kNoReg;
+    for (size_t i = 0; i < n; ++i) {
+        const Inst& in = f_->insts[i];
+        const char result = ir::info(in.op).result[0];
+        values_[i] = blank;
+        values_[i].root = static_cast<Ref>(i);
+        values_[i].type = result == 'B' ? Type::kI32 : result == 'F' ? Type::kFlags : in.type;
+    }
+    Sweep(*this).run();
+}
+
+}  // namespace myna::x64
