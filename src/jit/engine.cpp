@@ -96,7 +96,7 @@ class JitVcpu final : public Vcpu {
 class JitEngine final : public Engine {
   public:
     JitEngine(const guest::GuestArch& arch, const guest::CpuConfig& cpu, const EngineOptions& opt, GuestMemory& memory)
-        : arch_(arch), cpu_(cpu), opt_(opt), memory_(memory), layout_(arch), log_(opt.log, opt.log_fd) {}
+        : arch_(arch), cpu_(cpu), opt_(opt), memory_(memory), layout_(arch, std::find(opt.jit_disable.begin(), opt.jit_disable.end(), "pin") == opt.jit_disable.end()), log_(opt.log, opt.log_fd) {}
     Result<void> start();
     ~JitEngine() override { munmap(empty_, sizeof(IndirectEntry) * kIndirectEntries); }
 

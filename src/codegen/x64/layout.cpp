@@ -13,7 +13,9 @@ Layout::Layout(const guest::GuestArch& arch, bool pin) {
     std::vector<unsigned> order;
     for (unsigned s = 0; s < arch.slots.size(); ++s)
         if (arch.slots[s].pin != 0) order.push_back(s);
-    std::stable_sort(order.begin(), order.end(), [&](unsigned a, unsigned b) { return arch.slots[a].pin < arch.slots[b].pin; });
+    std::sort(order.begin(), order.end(), [&](unsigned a, unsigned b) {
+        return arch.slots[a].pin != arch.slots[b].pin ? arch.slots[a].pin < arch.slots[b].pin : a < b;
+    });
     size_t gprs = 0, xmms = 0;
     for (unsigned s : order) {
         const Type t = arch.slots[s].type;

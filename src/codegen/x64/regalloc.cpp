@@ -63,7 +63,7 @@ void RegAlloc::load(Reg d, Ref v) {
             else if (val.type == Type::kF32 || val.mem >= 0)
                 e_.load32(x, m);
             else
-                failed_ = true;
+                failed_ = true, __builtin_printf("FAIL line %d cur %u\n", __LINE__, cur_);
         }
         return;
     }
@@ -91,7 +91,7 @@ void RegAlloc::load(Reg d, Ref v) {
             e_.load128a(x, e_.literal_mem(c.u64[0], c.u64[1]));
         return;
     }
-    failed_ = true;  // a value without a place: the sweep and selection disagree
+    failed_ = true, __builtin_printf("FAIL line %d cur %u\n", __LINE__, cur_);  // a value without a place: the sweep and selection disagree
 }
 
 /// `g` becomes the value's register (scratch: its owner; pinned: the slot's new value).
@@ -115,7 +115,7 @@ int16_t RegAlloc::alloc_spill(bool wide, Ref v) {
         if (wide) spill_owner_[s + 1] = v;
         return static_cast<int16_t>(s);
     }
-    failed_ = true;
+    failed_ = true, __builtin_printf("FAIL line %d cur %u\n", __LINE__, cur_);
     return 0;
 }
 
@@ -177,7 +177,7 @@ Reg RegAlloc::alloc(bool xmm) {
             if (consider(reg_of(g))) break;
     }
     if (best == kNoReg) {  // an instruction asks for more than there are
-        failed_ = true;
+        failed_ = true, __builtin_printf("FAIL line %d cur %u\n", __LINE__, cur_);
         return xmm ? reg_of(kScratchXmms[0]) : reg_of(kScratchGprs[0]);
     }
     evict(best);
@@ -300,6 +300,8 @@ Reg RegAlloc::def_reg(Ref r) {
     return g;
 }
 
+/// `a` keeps naming the register when it dies here, so that an instruction whose operands are the same value may still
+/// ask for it.
 Reg RegAlloc::def_from_reg(Ref r, Ref a) {
     a = val_[a].root;
     const Reg g = val_[a].reg;
@@ -309,12 +311,11 @@ Reg RegAlloc::def_from_reg(Ref r, Ref a) {
             load(h, a);
         else
             move(h, g);
-        forget(h);
+        if (holder_[h] != a) forget(h);
         own(h, r);
         return h;
     }
     if (g != kNoReg && !pinned(g) && !live(a)) {
-        val_[a].reg = kNoReg;
         own(g, r);
         return g;
     }
@@ -372,7 +373,7 @@ void RegAlloc::get_slot(Ref r, unsigned slot) {
     if (known != kNoRef) {  // the same value under another name; when it was dead, only this place of it is sure
         Value& k = val_[known];
         if (!live(known)) {
-            if (k.reg != kNoReg && !pinned(k.reg)) holder_[k.reg] = kNoRef;
+            if (k.reg != kNoReg && !pinned(k.reg) && holder_[k.reg] == known) holder_[k.reg] = kNoRef;
             k.reg = p;
             k.mem = p != kNoReg ? Value::kNoMem : here;
             alias(r, known);

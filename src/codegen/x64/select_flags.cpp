@@ -148,7 +148,7 @@ void Selector::compare_operands(bool w, Ref a, Ref b) {
 }
 
 /// A cmp whose result is a condition.
-Cc Selector::compare(const Inst& n) {
+Cc Selector::compare_for(const Inst& n) {
     const bool w = n.type == Type::kI64;
     uint64_t v = 0;
     const bool zero = ra.is_const(n.b, &v) && v == 0;
@@ -236,7 +236,7 @@ void Selector::prepare_condition(Ref c) {
 
 Cc Selector::condition(Ref c) {
     const Inst& n = inst(c);
-    if (values_[c].marks & Value::kFused) return n.op == Op::kCmp ? compare(n) : cond_of(values_[n.a].root, static_cast<Cond>(n.sub));
+    if (values_[c].marks & Value::kFused) return n.op == Op::kCmp ? compare_for(n) : cond_of(values_[n.a].root, static_cast<Cond>(n.sub));
     flags_changed();
     Mem m;
     if (ra.mem_operand(c, &m)) {
@@ -347,8 +347,8 @@ void Selector::select_flags(Ref i) {
             return;
         }
         case Op::kFlFcmp: fcmp_flags(i); return;
-        case Op::kFlPack: pack(i); return;
-        case Op::kFlUnpack: unpack(i); return;
+        case Op::kFlPack: pack_nzcv(i); return;
+        case Op::kFlUnpack: unpack_nzcv(i); return;
         case Op::kFlCcmp: ccmp(i); return;
         case Op::kFlSel: flag_select(i); return;
         case Op::kCond: {
@@ -450,7 +450,7 @@ void Selector::flag_select(Ref i) {
 }
 
 /// NZCV in bits 31..28 to the raw form.
-void Selector::pack(Ref i) {
+void Selector::pack_nzcv(Ref i) {
     const Inst& n = inst(i);
     uint64_t k = 0;
     if (ra.is_const(n.a, &k)) {
@@ -475,7 +475,7 @@ void Selector::pack(Ref i) {
     e.alu_rr(Alu::or_, false, d, t);
 }
 
-void Selector::unpack(Ref i) {
+void Selector::unpack_nzcv(Ref i) {
     const Inst& n = inst(i);
     const Ref f = values_[n.a].root;
     if (eflags_ != f) keep_flags();

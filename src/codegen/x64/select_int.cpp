@@ -107,7 +107,7 @@ void Selector::select_int(Ref i) {
                 e.mov_rr(w, d, d);
             return;
         }
-        case Op::kClz: case Op::kCtz: case Op::kCls: case Op::kPopcnt: count_bits(i); return;
+        case Op::kClz: case Op::kCtz: case Op::kCls: case Op::kPopcnt: count_bits_int(i); return;
         case Op::kBswap16: case Op::kBitrev: reverse(i); return;
         case Op::kBfi: bfi(i); return;
         case Op::kAdc: {
@@ -377,7 +377,7 @@ void Selector::bfi(Ref i) {
     if (back != 0) e.shift_ri(Shift::rol, w, d, static_cast<uint8_t>(back));
 }
 
-void Selector::count_bits(Ref i) {
+void Selector::count_bits_int(Ref i) {
     const Inst& n = inst(i);
     const bool w = n.type == Type::kI64;
     const unsigned bits = width(w);
@@ -509,7 +509,7 @@ void Selector::divide(Ref i) {
 void Selector::compare_value(Ref i) {
     const Inst& n = inst(i);
     keep_flags();
-    const Cc cc = compare(n);
+    const Cc cc = compare_for(n);
     const Gpr d = ra.def_over(i);
     e.setcc(cc, d);
     e.movzx8_rr(d, d);

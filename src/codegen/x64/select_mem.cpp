@@ -77,7 +77,7 @@ Mem Selector::one_register(Mem m) {
 }
 
 /// The result from `s`, of 1 << size bytes, extended to the instruction's type into `d`.
-void Selector::extend(Ref i, Gpr d, Gpr s, unsigned size, bool sign) {
+void Selector::extend_loaded(Ref i, Gpr d, Gpr s, unsigned size, bool sign) {
     const bool w = inst(i).type == Type::kI64;
     switch (size) {
         case 0: sign ? e.movsx8_rr(w, d, s) : e.movzx8_rr(d, s); return;
@@ -140,7 +140,7 @@ void Selector::load_from(Ref i, Mem m) {
                     e.bswap(size == 3, d);
                 }
             }
-            if (sign && size < 3) extend(i, d, d, size, true);
+            if (sign && size < 3) extend_loaded(i, d, d, size, true);
             return;
         }
         switch (size) {
@@ -290,7 +290,7 @@ void Selector::load_link(Ref i) {
     size == 0 ? e.movzx8_rm(d, m) : size == 1 ? e.movzx16_rm(d, m) : e.mov_rm(size == 3, d, m);
     e.mov_mr(true, MYNA_HDR(excl_addr), addr);
     e.mov_mr(true, MYNA_HDR(excl_value), d);
-    if (n.sub & MemAttr::kSigned) extend(i, d, d, size, true);
+    if (n.sub & MemAttr::kSigned) extend_loaded(i, d, d, size, true);
 }
 
 void Selector::store_conditional(Ref i) {
@@ -340,7 +340,7 @@ void Selector::cas(Ref i) {
     fault_point();
     e.lock();
     e.cmpxchg(size, m, c);
-    if (size < 3) extend(i, Gpr::rax, Gpr::rax, size, n.sub & MemAttr::kSigned);
+    if (size < 3) extend_loaded(i, Gpr::rax, Gpr::rax, size, n.sub & MemAttr::kSigned);
     ra.def_in(i, Gpr::rax);
 }
 
@@ -377,7 +377,7 @@ void Selector::rmw(Ref i) {
         } else {
             e.xchg_mr(size, m, t);
         }
-        if (size < 3) extend(i, t, t, size, sign);
+        if (size < 3) extend_loaded(i, t, t, size, sign);
         ra.def_in(i, t);
         return;
     }
@@ -423,7 +423,7 @@ void Selector::rmw(Ref i) {
     e.lock();
     e.cmpxchg(size, m, t);
     e.jcc8_to(Cc::ne, again);
-    if (size < 3) extend(i, Gpr::rax, Gpr::rax, size, sign);
+    if (size < 3) extend_loaded(i, Gpr::rax, Gpr::rax, size, sign);
     ra.def_in(i, Gpr::rax);
 }
 

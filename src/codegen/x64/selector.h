@@ -126,7 +126,7 @@ class Selector {
     void shift(Ref i);
     void bit_field(Ref i);
     void bfi(Ref i);
-    void count_bits(Ref i);
+    void count_bits_int(Ref i);
     void reverse(Ref i);
     void mul_high(Ref i);
     void divide(Ref i);
@@ -139,7 +139,7 @@ class Selector {
     void alu_with(Alu op, bool w, Gpr d, Ref operand);
 
     // select_flags.cpp
-    Cc compare(const Inst& n);
+    Cc compare_for(const Inst& n);
     void compare_operands(bool w, Ref a, Ref b);
     void test_operand(bool w, Ref a);
     Cc cond_of(Ref flags, Cond cc);
@@ -160,8 +160,8 @@ class Selector {
     void ccmp(Ref i);
     void fcmp_flags(Ref i);
     void flag_select(Ref i);
-    void pack(Ref i);
-    void unpack(Ref i);
+    void pack_nzcv(Ref i);
+    void unpack_nzcv(Ref i);
     void save_raw();
 
     // select_mem.cpp
@@ -177,7 +177,7 @@ class Selector {
     void widen(Gpr d, Gpr s, unsigned size, bool sign);
     Mem one_register(Mem m);
     void select_softmmu(Ref i);
-    void extend(Ref i, Gpr d, Gpr s, unsigned size, bool sign);
+    void extend_loaded(Ref i, Gpr d, Gpr s, unsigned size, bool sign);
 
     // select_exit.cpp
     void exit_direct(Ref i);
