@@ -184,7 +184,7 @@ void bitcast(Selector& s, Ref i) {
     const Gpr d = s.ra.def(i);
     if (from == Type::kF16) s.e.pextrw(d, a, 0);
     else s.e.mov_gx(wide, d, a);
-    s.ra.mark_zext(i);
+    if (!wide) s.ra.mark_zext(i);
 }
 
 void zero_extend(Selector& s, Ref i) {
