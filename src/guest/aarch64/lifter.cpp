@@ -1,6 +1,9 @@
 // The Lifter's own parts: the flags that are not in their slot yet, the lookahead that proves them dead, and block ends.
 #include "guest/aarch64/lifter.h"
 
+#include <algorithm>
+#include <array>
+
 #include "base/bits.h"
 
 namespace myna::guest::aarch64 {
@@ -58,14 +61,22 @@ Look look(uint32_t raw) {
 }  // namespace
 
 bool Lifter::nzcv_dead_at(uint64_t pc, unsigned budget) {
+    std::array<uint32_t, 8> window{};
+    unsigned at = 0, have = 0;
     for (; budget != 0; --budget) {
-        uint32_t raw = 0;
-        if (!fetch(pc, raw)) return false;
-        const Look l = look(raw);
+        if (at == have) {
+            at = 0;
+            have = fetcher_.fetch(pc, window.data(), 4 * std::min<unsigned>(window.size(), budget)) / 4;
+            if (have == 0) return false;
+        }
+        const Look l = look(window[at++]);
         switch (l.use) {
             case FlagUse::kNone: pc += 4; break;
             case FlagUse::kOverwrites: return true;
-            case FlagUse::kJump: pc += static_cast<uint64_t>(l.offset); break;
+            case FlagUse::kJump:
+                pc += static_cast<uint64_t>(l.offset);
+                have = at = 0;
+                break;
             case FlagUse::kTwoWay:
                 return nzcv_dead_at(pc + 4, (budget - 1) / 2) && nzcv_dead_at(pc + static_cast<uint64_t>(l.offset), (budget - 1) / 2);
             case FlagUse::kLive: return false;

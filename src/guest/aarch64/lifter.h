@@ -99,7 +99,7 @@ class Lifter {
     ir::Builder& ir() noexcept { return b_; }
 
   protected:
-    static constexpr unsigned kLookahead = 8;
+    static constexpr unsigned kLookahead = 24;  // a prologue and its first comparison
 
     void sync_flags_if_read_later();
     bool fetch(uint64_t pc, uint32_t& raw) { return fetcher_.fetch(pc, &raw, 4) == 4; }
