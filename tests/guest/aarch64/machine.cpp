@@ -9,7 +9,7 @@
 #include "guest/aarch64/aarch64.h"
 #include "guest/aarch64/fpcr.h"
 #include "guest/aarch64/state.h"
-#include "jit/interp.h"
+
 
 namespace myna::guest::aarch64::test {
 namespace {
@@ -40,7 +40,7 @@ class FlatMemory final : public jit::GuestMemory {
 class MynaMachine final : public Machine {
   public:
     MynaMachine(const CpuConfig& cpu, const jit::EngineOptions& options) : cpu_(cpu) {
-        auto engine = jit::create_interp_engine(kArch, cpu_, options, memory_);
+        auto engine = jit::Engine::create(kArch, cpu_, options, memory_);
         if (!engine) throw std::runtime_error(engine.error().message);
         engine_ = std::move(*engine);
         vcpu_ = engine_->create_vcpu();
