@@ -116,7 +116,7 @@ template <class F> Bits<F> fma(Bits<F> a, Bits<F> b, Bits<F> addend, Context& c)
     const bool zero_inf = (x.inf() && y.zero()) || (x.zero() && y.inf());
     if (d.nan() || x.nan() || y.nan()) {
         const Bits<F> r = propagate<F>(c, addend, a, b);
-        return zero_inf ? default_nan<F>(c) : r;
+        return zero_inf && d.cls != Class::kSnan ? default_nan<F>(c) : r;  // Arm: a signalling addend goes first
     }
     const bool sign = x.sign != y.sign;
     const bool inf = x.inf() || y.inf();

@@ -166,7 +166,7 @@ uint32_t muladd_widening(uint16_t a, uint16_t b, uint32_t addend, Context& c) {
             return static_cast<uint32_t>(v & 0x8000) << 16 | (is_nan<F16>(v) ? kInf<F32> | static_cast<uint32_t>(v & 0x3ff) << 13 : 0);
         };
         const uint32_t r = propagate<F32>(c, addend, widen(a), widen(b));
-        return zero_inf ? default_nan<F32>(c) : r;
+        return zero_inf && d.cls != Class::kSnan ? default_nan<F32>(c) : r;
     }
     const bool sign = x.sign != y.sign;
     const bool inf = x.inf() || y.inf();

@@ -48,10 +48,10 @@ T saturated(Int128 value, uint32_t arg) noexcept {
 template <class T>
 T shift_lane(T x, int8_t by, uint32_t arg) noexcept {
     Int128 value = x;
-    if (by >= 0) {
-        constexpr int kBits = sizeof(T) * 8;
-        value = value * (Int128{1} << std::min<int>(by, std::min(kBits, 63)));
-        if (kBits == 64 && by >= 64) value = value * 2;
+    if (by >= 64) {
+        value = x == 0 ? 0 : Int128{x < T{0} ? -1 : 1} << 100;  // beyond any limit
+    } else if (by >= 0) {
+        value *= Int128{1} << by;
     } else {
         const int n = std::min<int>(-by, 66);
         if (arg & kRound) value += Int128{1} << (n - 1);
