@@ -140,9 +140,10 @@ void Selector::select(Ref i) {
     else if (n.op <= Op::kExitTrap)
         select_exit(i);
     else {
-        clobber_flags();
+        if (!keeps_eflags(n)) clobber_flags();
         n.op <= Op::kFRound ? select_fp(i) : select_vec(i);
     }
+    if (n.op == Op::kLoad && in_xmm(n.type)) ra.mark_zero_from(i, n.type == Type::kF64 ? 64 : n.type == Type::kF32 ? 32 : n.type == Type::kF16 ? 16 : 128);
     if (produces_zext(n)) ra.mark_zext(i);
 }
 

@@ -70,6 +70,8 @@ struct Value {
     static constexpr uint8_t kFused = 2;   // emitted by its users
     static constexpr uint8_t kZext = 4;    // kI32 whose register is known to be zero above bit 31
     static constexpr uint8_t kPaired = 8;  // flags that another instruction leaves in EFLAGS (Value::pair)
+    // XMM registers known to be zero from this bit up; kZeroFrom16 comes with the others.
+    static constexpr uint8_t kZeroFrom64 = 16, kZeroFrom32 = 32, kZeroFrom16 = 64;
 };
 
 class RegAlloc {
@@ -134,6 +136,25 @@ class RegAlloc {
     /// The result's bits above 31 are zero.
     void mark_zext(Ref r) { val_[r].marks |= Value::kZext; }
     bool is_zext(Ref r) const { return val_[val_[r].root].marks & Value::kZext; }
+    /// The XMM register of `r` is zero from bit `n` (16, 32, 64) up; greater: nothing is said.
+    void mark_zero_from(Ref r, unsigned n) {
+        val_[r].marks |= n == 16 ? Value::kZeroFrom16 | Value::kZeroFrom32 | Value::kZeroFrom64
+                         : n == 32 ? Value::kZeroFrom32 | Value::kZeroFrom64
+                         : n == 64 ? Value::kZeroFrom64 : 0;
+    }
+    bool is_zero_from(Ref r, unsigned n) const {
+        const Value& v = val_[val_[r].root];
+        if ((*f_)[val_[r].root].op == ir::Op::kConst) return true;
+        return v.marks & (n == 16 ? Value::kZeroFrom16 : n == 32 ? Value::kZeroFrom32 : Value::kZeroFrom64);
+    }
+    /// The type the register of `r` was made with: that of the value it is another name of.
+    Type root_type(Ref r) const { return val_[val_[r].root].type; }
+    /// def_from_x(r, a) would give the register `a` is in, and `a` be lost.
+    bool in_place(Ref r, Ref a) const {
+        const Reg g = where(a), h = usable_hint(r);
+        if (h != kNoReg && (g == h || !(locked_ >> h & 1))) return g == h;
+        return g != kNoReg && !pinned(g) && dies(a);
+    }
 
     // ---- scratch registers of an instruction
     Gpr temp() { return static_cast<Gpr>(alloc(false)); }

@@ -28,17 +28,19 @@ struct Both {
 /// NaN results of this block are one constant (RISC-V; Arm with FPCR.DN).
 bool canonical(const Selector& s) { return s.function().nan_rule != NanRule::kArm; }
 
-void arithmetic(Selector& s, Ref i, Both op) {
+void arithmetic(Selector& s, Ref i, Both op, bool commutes) {
     const Inst& in = s.inst(i);
-    Xmm a = s.ra.use_x(in.a), b = s.ra.use_x(in.b);
-    if (canonical(s)) {
-        const Xmm d = s.ra.def_over_x(i);
-        s.e.vop(op.of(in.type), d, a, b);
-        canonical_if_nan(s, in.type, d);
-        return;
+    const Xmm a = s.ra.use_x(in.a), b = s.ra.use_x(in.b);
+    const Xmm d = canonical(s) ? s.ra.def_over_x(i) : s.ra.def_x(i);
+    // The first operand's upper lanes stay: zeroes are wanted there; else the shorter or (without VEX) two-operand form.
+    bool swap = false;
+    if (commutes) {
+        const bool za = s.ra.is_zero_from(in.a, bits_of(in.type)), zb = s.ra.is_zero_from(in.b, bits_of(in.type));
+        swap = za != zb ? zb : s.e.avx() ? num(b) >= 8 && num(a) < 8 : d == b;
     }
-    const Xmm d = s.ra.def_x(i);
-    s.e.vop(op.of(in.type), d, a, b);
+    s.e.vop(op.of(in.type), d, swap ? b : a, swap ? a : b);
+    inherit_upper(s, i, swap ? in.b : in.a);
+    if (canonical(s)) return canonical_if_nan(s, in.type, d);
     s.e.vop(ucomi(in.type), d, d);
     exact_if(s, Cc::p, {i, {reg_of(a), reg_of(b)}, reg_of(d)});
 }
@@ -49,27 +51,26 @@ void square_root(Selector& s, Ref i) {
     const Xmm a = s.ra.use_x(in.a);
     const Xmm d = canonical(s) ? s.ra.def_over_x(i) : s.ra.def_x(i);
     s.e.vop(op, d, a, a);
-    if (canonical(s)) {
-        canonical_if_nan(s, in.type, d);
-        return;
-    }
+    inherit_upper(s, i, in.a);
+    if (canonical(s)) return canonical_if_nan(s, in.type, d);
     s.e.vop(ucomi(in.type), d, d);
     exact_if(s, Cc::p, {i, {reg_of(a)}, reg_of(d)});
 }
 
-/// a * b + c by FMA3, in the form that ends in the addend's register. Its old value is kept in a temporary when it would
-/// be lost: the exact path needs it.
+/// a * b + c by FMA3, in the form that ends in the addend's register.
 void fused(Selector& s, Ref i) {
     const Inst& in = s.inst(i);
     if (!s.host().fma) return exact_inline(s, i);
     constexpr Both kOps[] = {{SseOp::vfmadd231ss, SseOp::vfmadd231sd}, {SseOp::vfnmadd231ss, SseOp::vfnmadd231sd},
                              {SseOp::vfmsub231ss, SseOp::vfmsub231sd}, {SseOp::vfnmsub231ss, SseOp::vfnmsub231sd}};
-    const Xmm a = s.ra.use_x(in.a), b = s.ra.use_x(in.b), c = s.ra.use_x(in.c);
-    const Xmm d = s.ra.def_x(i);
-    s.e.mov_xx(d, c);
-    s.e.vop(kOps[in.sub & 3].of(in.type), d, a, b);
-    s.e.vop(ucomi(in.type), d, d);
-    exact_if(s, Cc::p, {i, {reg_of(a), reg_of(b), reg_of(c)}, reg_of(d)});
+    const Xmm a = s.ra.use_x(in.a), b = s.ra.use_x(in.b);
+    // With one NaN for all the exact path only asks whether invalid is to be raised, which for a lost addend was done
+    // already unless it was a quiet NaN: the result, a quiet NaN, stands in for it.
+    const FusedAddend c = fused_addend(s, i, in.c, !canonical(s));
+    s.e.vop(kOps[in.sub & 3].of(in.type), c.result, a, b);
+    inherit_upper(s, i, in.c);
+    s.e.vop(ucomi(in.type), c.result, c.result);
+    exact_if(s, Cc::p, {i, {reg_of(c.whole(a)), reg_of(c.whole(b)), reg_of(c.kept)}, reg_of(c.result)});
 }
 
 /// The host gives the second operand for two zeroes: both orders, or-ed (minimum: -0 wins) or and-ed.
@@ -84,6 +85,7 @@ void min_max(Selector& s, Ref i, bool max) {
     s.e.vop(op, t, b, a);
     s.e.vop(max ? SseOp::andps : SseOp::orps, d, d, t);
     cold.back = s.e.offset();
+    if (s.ra.is_zero_from(in.b, bits_of(in.type))) inherit_upper(s, i, in.a);
 }
 
 uint64_t sign_bit(Type t) { return t == Type::kF16 ? 0x8000 : t == Type::kF32 ? 0x80000000 : uint64_t{1} << 63; }
@@ -92,6 +94,8 @@ uint64_t all_bits(Type t) { return sign_bit(t) * 2 - 1; }
 void bitwise(Selector& s, Ref i, SseOp op, uint64_t mask) {
     const Xmm a = s.ra.use_x(s.inst(i).a);
     s.e.vop(op, s.ra.def_over_x(i), a, s.e.literal_mem(mask, 0));
+    if (op == SseOp::andps) s.ra.mark_zero_from(i, bits_of(s.inst(i).type));
+    else inherit_upper(s, i, s.inst(i).a);
 }
 
 void sign_inject(Selector& s, Ref i) {
@@ -178,6 +182,7 @@ void bitcast(Selector& s, Ref i) {
         const Xmm d = s.ra.def_x(i);
         s.e.mov_xg(wide, d, a);
         if (to == Type::kF16) s.e.vop(SseOp::pand, d, d, s.e.literal_mem(0xffff, 0));
+        s.ra.mark_zero_from(i, bits_of(to));
         return;
     }
     const Xmm a = s.ra.use_x(in.a);
@@ -190,12 +195,13 @@ void bitcast(Selector& s, Ref i) {
 void zero_extend(Selector& s, Ref i) {
     const Inst& in = s.inst(i);
     const Type from = operand_type(s, in.a);
+    if (s.ra.is_zero_from(in.a, bits_of(from))) return s.ra.alias(i, in.a);
     const Xmm a = s.ra.use_x(in.a);
     const Xmm d = s.ra.def_over_x(i);
+    s.ra.mark_zero_from(i, bits_of(from));
     if (from == Type::kF64) s.e.vop(SseOp::movq, d, a);
     else if (from == Type::kF32) s.e.vop_i(SseOp::insertps, d, a, a, 0x0e);
-    else if (from == Type::kF16) s.e.vop(SseOp::pand, d, a, s.e.literal_mem(0xffff, 0));
-    else s.e.mov_xx(d, a);
+    else s.e.vop(SseOp::pand, d, a, s.e.literal_mem(0xffff, 0));
 }
 
 /// Half precision in single: exact before the last rounding (24 >= 2 * 11 + 2 bits), so rounding twice is rounding once.
@@ -205,6 +211,7 @@ void half_arithmetic(Selector& s, Ref i, Both op) {
     const bool unary = ir::info(in.op).arg_count == 1;
     const Xmm a = s.ra.use_x(in.a), b = unary ? a : s.ra.use_x(in.b);
     const Xmm d = s.ra.def_x(i), t = s.ra.temp_x();
+    s.ra.mark_zero_from(i, 16);
     widen_half(s, d, a);
     if (unary) {
         s.e.vop(op.ss, d, d, d);
@@ -220,6 +227,23 @@ void half_arithmetic(Selector& s, Ref i, Both op) {
 
 }  // namespace
 
+void inherit_upper(Selector& s, Ref i, Ref a) {
+    const unsigned n = bits_of(s.inst(i).type);
+    if (s.ra.is_zero_from(a, n)) s.ra.mark_zero_from(i, n);
+}
+
+FusedAddend fused_addend(Selector& s, Ref i, Ref c, bool needed) {
+    const Xmm old = s.ra.use_x(c);
+    if (!needed) {
+        const Xmm d = s.ra.def_from_x(i, c);
+        return {d, d};
+    }
+    if (!s.ra.in_place(i, c)) return {s.ra.def_from_x(i, c), old};
+    const Xmm kept = s.ra.temp_x();
+    s.e.mov_xx(kept, old);
+    return {s.ra.def_from_x(i, c), kept};
+}
+
 SseOp ucomi(Type t) { return t == Type::kF64 ? SseOp::ucomisd : SseOp::ucomiss; }
 
 void canonical_if_nan(Selector& s, Type t, Xmm d) {
@@ -230,6 +254,24 @@ void canonical_if_nan(Selector& s, Type t, Xmm d) {
 void widen_half(Selector& s, Xmm d, Xmm a) {
     s.e.vop(SseOp::pand, d, a, s.e.literal_mem(0xffff, 0));  // what is above could be a signalling NaN
     s.e.vop(SseOp::cvtph2ps, d, d);
+}
+
+bool Selector::keeps_eflags(const Inst& n) const {
+    switch (n.op) {
+        case Op::kBitcast: case Op::kVZext: case Op::kVLow: case Op::kBox32:
+        case Op::kFNeg: case Op::kFAbs: case Op::kFSgnj:
+        case Op::kVAnd: case Op::kVOr: case Op::kVXor: case Op::kVAndN: case Op::kVNot: case Op::kVBsl:
+        case Op::kVAdd: case Op::kVSub: case Op::kVMul: case Op::kVNeg: case Op::kVAbs:
+        case Op::kVShlI: case Op::kVShrI: case Op::kVSarI:
+        case Op::kVCmpEq: case Op::kVCmpGt: case Op::kVCmpGe: case Op::kVCmpHi: case Op::kVCmpHs: case Op::kVTst:
+        case Op::kVSmin: case Op::kVSmax: case Op::kVUmin: case Op::kVUmax:
+        case Op::kVSxtl: case Op::kVUxtl: case Op::kVXtn: case Op::kVSmull: case Op::kVUmull:
+        case Op::kVSdot: case Op::kVUdot: case Op::kVUsdot: case Op::kVAddp:
+        case Op::kVZip1: case Op::kVZip2: case Op::kVUzp1: case Op::kVUzp2: case Op::kVTrn1: case Op::kVTrn2:
+        case Op::kVExt: case Op::kVRev: case Op::kVTbl: case Op::kVDup: case Op::kVDupL: case Op::kVIns: case Op::kVInsL:
+        case Op::kVGet: case Op::kVCnt: return true;
+        default: return false;
+    }
 }
 
 void Selector::select_fp(Ref i) {
@@ -248,12 +290,14 @@ void Selector::select_fp(Ref i) {
         default: break;
     }
     if (f_->fp_exact) return exact_inline(*this, i);
-    const auto binary = [&](Both op) { return t == Type::kF16 ? half_arithmetic(*this, i, op) : arithmetic(*this, i, op); };
+    const auto binary = [&](Both op, bool commutes) {
+        return t == Type::kF16 ? half_arithmetic(*this, i, op) : arithmetic(*this, i, op, commutes);
+    };
     switch (in.op) {
-        case Op::kFAdd: return binary({SseOp::addss, SseOp::addsd});
-        case Op::kFSub: return binary({SseOp::subss, SseOp::subsd});
-        case Op::kFMul: return binary({SseOp::mulss, SseOp::mulsd});
-        case Op::kFDiv: return binary({SseOp::divss, SseOp::divsd});
+        case Op::kFAdd: return binary({SseOp::addss, SseOp::addsd}, true);
+        case Op::kFSub: return binary({SseOp::subss, SseOp::subsd}, false);
+        case Op::kFMul: return binary({SseOp::mulss, SseOp::mulsd}, true);
+        case Op::kFDiv: return binary({SseOp::divss, SseOp::divsd}, false);
         case Op::kFSqrt: return t == Type::kF16 ? half_arithmetic(*this, i, {SseOp::sqrtss, SseOp::sqrtsd}) : square_root(*this, i);
         case Op::kFToS:
         case Op::kFToU:

@@ -11,6 +11,17 @@ SseOp ucomi(Type t);
 void canonical_if_nan(Selector& s, Type t, Xmm d);
 /// The half-precision number in `a` as single precision (F16C).
 void widen_half(Selector& s, Xmm d, Xmm a);
+/// The addend of a fused multiply-add that ends in its register: already in the result's, and as the exact path reads
+/// it (`needed`), in another register when the result's is its own.
+struct FusedAddend {
+    Xmm result, kept;
+    /// The register where operand `x` still is: it may be the addend as well.
+    [[nodiscard]] Xmm whole(Xmm x) const { return x == result ? kept : x; }
+};
+FusedAddend fused_addend(Selector& s, Ref i, Ref c, bool needed);
+/// The bits above the scalar in `i`'s register are those of `a`'s.
+void inherit_upper(Selector& s, Ref i, Ref a);
+constexpr unsigned bits_of(Type t) { return t == Type::kF16 ? 16 : t == Type::kF32 ? 32 : 64; }
 /// fcvt, ftos, ftou, stof, utof, fround.
 void select_fp_convert(Selector& s, Ref i);
 /// vfadd … vfcvtn.

@@ -140,6 +140,7 @@ void from_integer(Selector& s, Ref i, bool is_signed) {
             a = t;
         }
     }
+    s.ra.mark_zero_from(i, bits_of(in.type));
     s.e.vzero(d);  // the conversion keeps the rest of its register: no false dependency
     to64 ? s.e.cvtsi2sd(wide, d, d, a) : s.e.cvtsi2ss(wide, d, d, a);
     if (in.imm) s.e.vop(pick(in.type, SseOp::mulss, SseOp::mulsd), d, d, scale_down(s, in.type, in.imm));
@@ -154,6 +155,7 @@ void convert(Selector& s, Ref i) {
     if ((from == Type::kF16 || to == Type::kF16) && !s.host().f16c) return exact_inline(s, i);
     if (from == Type::kF64 && to == Type::kF16) return exact_inline(s, i);  // by way of f32 it would round twice
     const Xmm a = s.ra.use_x(in.a);
+    if (to == Type::kF16 || from == Type::kF16) s.ra.mark_zero_from(i, bits_of(to));
     if (to == Type::kF16) {
         const Xmm d = s.ra.def_x(i);
         if (canonical(s)) {  // checked before: the result cannot be compared
@@ -176,6 +178,7 @@ void convert(Selector& s, Ref i) {
         return;
     }
     const Xmm d = s.ra.def_over_x(i);
+    if (to == Type::kF64) inherit_upper(s, i, in.a);
     s.e.vop(to == Type::kF64 ? SseOp::cvtss2sd : SseOp::cvtsd2ss, d, a, a);
     if (canonical(s)) canonical_if_nan(s, to, d);
 }
@@ -188,6 +191,7 @@ void round_integral(Selector& s, Ref i) {
     const Xmm a = s.ra.use_x(in.a);
     if (round == Round::kNearestAway) {
         const Xmm d = s.ra.def_x(i), t = inexact ? s.ra.temp_x() : d;
+        s.ra.mark_zero_from(i, bits_of(in.type));
         Cold* cold = nullptr;
         round_away(s, in.type, d, a, {i, {reg_of(a)}, reg_of(d)}, &cold);
         if (inexact) round_scalar(s, in.type, t, a, 3);
@@ -195,6 +199,7 @@ void round_integral(Selector& s, Ref i) {
         return;
     }
     const Xmm d = s.ra.def_over_x(i);
+    inherit_upper(s, i, in.a);
     round_scalar(s, in.type, d, a, static_cast<uint8_t>(round_imm(round) | (inexact ? 0 : kNoInexact)));
     if (canonical(s)) canonical_if_nan(s, in.type, d);
 }

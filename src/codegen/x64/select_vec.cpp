@@ -595,7 +595,7 @@ void Selector::select_vec(Ref i) {
     if (const SseOp one = single(op, q.w); one != kNone) {
         const Xmm a = q.a();
         Mem m;
-        if (in.a != in.b && e.avx() && ra.mem_operand(in.b, &m)) return e.vop(one, q.def_over(), a, m);
+        if (in.a != in.b && e.avx() && ra.root_type(in.b) == Type::kV128 && ra.mem_operand(in.b, &m)) return e.vop(one, q.def_over(), a, m);
         const Xmm b = q.b();
         return e.vop(one, q.def_over(), a, b);
     }

@@ -6,17 +6,29 @@ namespace myna::x64 {
 
 namespace {
 
-/// AESENCLAST and AESDECLAST with a zero key are ShiftRows and SubBytes, and their inverses.
-void aes_round(Selector& s, Ref i, SseOp last) {
+/// The sole use of `round` is the MixColumns `mix` (its inverse): the round does both, and the second is its other name.
+bool mixes(const Selector& s, Ref round, Op mix) {
+    const Value& v = s.value(round);
+    return v.uses == 1 && s.inst(v.user).op == mix;
+}
+/// AESENCLAST and AESDECLAST with a zero key are ShiftRows and SubBytes, and their inverses; AESENC and AESDEC mix as well.
+void aes_round(Selector& s, Ref i, bool decrypt) {
     const Inst& in = s.inst(i);
+    const bool mix = mixes(s, i, decrypt ? Op::kVAesImc : Op::kVAesMc);
+    const SseOp op = decrypt ? mix ? SseOp::aesdec : SseOp::aesdeclast : mix ? SseOp::aesenc : SseOp::aesenclast;
     const Xmm a = s.ra.use_x(in.a), b = s.ra.use_x(in.b), t = s.ra.temp_x(), z = s.ra.temp_x();
     s.e.vop(SseOp::pxor, t, a, b);
     s.e.vzero(z);
-    s.e.vop(last, s.ra.def_over_x(i), t, z);
+    s.e.vop(op, s.ra.def_over_x(i), t, z);
 }
 /// MixColumns alone: undo ShiftRows and SubBytes, then a whole round.
-void aes_mix(Selector& s, Ref i) {
-    const Xmm a = s.ra.use_x(s.inst(i).a), z = s.ra.temp_x(), d = s.ra.def_over_x(i);
+void aes_mix(Selector& s, Ref i, bool decrypt) {
+    const Inst& in = s.inst(i);
+    const bool round = s.inst(in.a).op == (decrypt ? Op::kVAesD : Op::kVAesE);
+    if (round && mixes(s, in.a, in.op)) return s.ra.alias(i, in.a);
+    const Xmm a = s.ra.use_x(in.a);
+    if (decrypt) return s.e.vop(SseOp::aesimc, s.ra.def_over_x(i), a);
+    const Xmm z = s.ra.temp_x(), d = s.ra.def_over_x(i);
     s.e.vzero(z);
     s.e.vop(SseOp::aesdeclast, d, a, z);
     s.e.vop(SseOp::aesenc, d, d, z);
@@ -66,13 +78,10 @@ void select_vec_crypto(Selector& s, Ref i) {
     const bool sha = op == Op::kVSha256H || op == Op::kVSha256Su;
     if (sha ? !s.host().sha : !s.host().aes) return exact_inline(s, i);
     switch (op) {
-        case Op::kVAesE: return aes_round(s, i, SseOp::aesenclast);
-        case Op::kVAesD: return aes_round(s, i, SseOp::aesdeclast);
-        case Op::kVAesMc: return aes_mix(s, i);
-        case Op::kVAesImc: {
-            const Xmm a = s.ra.use_x(s.inst(i).a);
-            return s.e.vop(SseOp::aesimc, s.ra.def_over_x(i), a);
-        }
+        case Op::kVAesE: return aes_round(s, i, false);
+        case Op::kVAesD: return aes_round(s, i, true);
+        case Op::kVAesMc: return aes_mix(s, i, false);
+        case Op::kVAesImc: return aes_mix(s, i, true);
         case Op::kVSha256H: return sha256_rounds(s, i);
         default: return sha256_schedule(s, i);
     }

@@ -72,10 +72,10 @@ void fused(VecFp v) {
     if (!v.s.host().fma) return exact_inline(v.s, v.i);
     constexpr Packed kOps[] = {{SseOp::vfmadd231ps, SseOp::vfmadd231pd}, {SseOp::vfnmadd231ps, SseOp::vfnmadd231pd},
                                {SseOp::vfmsub231ps, SseOp::vfmsub231pd}, {SseOp::vfnmsub231ps, SseOp::vfnmsub231pd}};
-    const Xmm a = v.a(), b = v.b(), c = v.ra.use_x(v.in.c), d = v.def();
-    v.e.mov_xx(d, c);
-    v.e.vop(v.op(kOps[v.in.imm & 3]), d, a, b);
-    v.exact_if_nan(d, d, {v.i, {reg_of(a), reg_of(b), reg_of(c)}, reg_of(d)});
+    const Xmm a = v.a(), b = v.b();
+    const FusedAddend c = fused_addend(v.s, v.i, v.in.c, true);
+    v.e.vop(v.op(kOps[v.in.imm & 3]), c.result, a, b);
+    v.exact_if_nan(c.result, c.result, {v.i, {reg_of(c.whole(a)), reg_of(c.whole(b)), reg_of(c.kept)}, reg_of(c.result)});
 }
 void min_max(VecFp v, bool max) {
     const SseOp op = v.op(max ? Packed{SseOp::maxps, SseOp::maxpd} : Packed{SseOp::minps, SseOp::minpd});

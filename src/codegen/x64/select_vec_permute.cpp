@@ -222,8 +222,8 @@ void get_lane(Permute p) {
     if (in_xmm(p.in.type)) {
         if (lane == 0) return p.s.ra.alias(p.i, p.in.a);
         const Xmm a = p.a();
-        if (p.bytes == 8) return p.e.vop_i(SseOp::pshufd, p.def_over(), a, 0xee);
-        if (p.bytes == 4) return p.e.vop_i(SseOp::pshufd, p.def_over(), a, static_cast<uint8_t>(0xe4 >> 2 * lane));
+        if (p.bytes >= 4) p.s.ra.mark_zero_from(p.i, 8 * p.bytes);
+        if (p.bytes == 4) return p.e.vop_i(SseOp::insertps, p.def_over(), a, a, static_cast<uint8_t>(lane << 6 | 0x0e));
         return p.e.vshift_i(3, 3, p.def_over(), a, static_cast<uint8_t>(lane * p.bytes));
     }
     const Xmm a = p.a();

@@ -76,6 +76,10 @@ class Selector {
     void select_exit(Ref i);
     void select_fp(Ref i);   // bitcast … fround (scalar FP and moves between files)
     void select_vec(Ref i);  // vand … vsha256su
+    /// True for FP and vector operations whose code leaves EFLAGS alone.
+    bool keeps_eflags(const Inst& n) const;
+    /// The sweep's knowledge of a value.
+    const Value& value(Ref r) const { return values_[r]; }
 
     // ---- flags (select_flags.cpp)
     /// What is in EFLAGS is about to be lost: it is kept elsewhere if it is still needed. Before operands are asked for.

@@ -121,7 +121,9 @@ class Sweep {
         if (v.want == 0) return;
         const Inst& n = f_[i];
         const unsigned slot = static_cast<unsigned>(f_[v.want].imm);
-        if (n.op == Op::kZext && Selector::produces_zext(f_[n.a]) && val_[n.a].want == 0) val_[n.a].want = v.want;
+        // What comes out of these is, or can be, the same register.
+        const bool same = n.op == Op::kVZext || n.op == Op::kBox32 || (n.op == Op::kZext && Selector::produces_zext(f_[n.a]));
+        if (same && val_[n.a].want == 0) val_[n.a].want = v.want;
         if (next_set_[slot] != v.want || next_get_[slot] != 0) return;
         if (barrier_ != 0 && barrier_ < v.want) return;
         const Type t = v.type;
