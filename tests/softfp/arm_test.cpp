@@ -23,7 +23,7 @@ TEST(NanRules, ArmTakesTheFirstSignallingThenTheFirstQuietOperand) {
     c.flags = 0;
     EXPECT_EQ(fma<F32>(kInf<F32>, 0, q2, c), kDefaultNan<F32>);
     EXPECT_EQ(c.flags, Flag::kInvalid);
-    EXPECT_EQ(fma<F32>(kInf<F32>, 0, s2, c), kDefaultNan<F32>);
+    EXPECT_EQ(fma<F32>(kInf<F32>, 0, s2, c), s2 | kQuiet<F32>);  // a signalling addend goes first
     Context d{.nan_rule = NanRule::kArmDefault};
     EXPECT_EQ(add<F32>(q1, q2, d), kDefaultNan<F32>);
     EXPECT_EQ(d.flags, 0u);
