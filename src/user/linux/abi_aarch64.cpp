@@ -1,0 +1,257 @@
+// The Linux ABI of aarch64: registers, signal frame (arch/arm64/kernel/signal.c), HWCAP, vDSO.
+//
+//   sp ─▶ siginfo 128 │ ucontext: flags link stack mask … 176 │ sigcontext: fault_address x0–x30 sp pc pstate │ records │
+//   x29 ─▶ frame record {x29, x30} above it                                      records: fpsimd, esr, end ──┘
+#include <sys/mman.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdio>
+
+#include "base/bits.h"
+#include "guest/aarch64/aarch64.h"
+#include "guest/aarch64/features.h"
+#include "guest/aarch64/state.h"
+#include "user/linux/abi_list.h"
+#include "user/linux/thread.h"
+
+namespace myna::user {
+
+namespace {
+
+using guest::aarch64::State;
+
+struct alignas(16) SigContext {
+    uint64_t fault_address;
+    uint64_t regs[31];
+    uint64_t sp, pc, pstate;
+    alignas(16) uint8_t records[4096];
+};
+struct UContext {
+    uint64_t flags, link;
+    AltStack stack;
+    uint64_t mask;
+    uint8_t unused[120];
+    SigContext mcontext;
+};
+struct SigFrame {
+    uint8_t info[128];
+    UContext uc;
+};
+static_assert(offsetof(UContext, mcontext) == 176 && sizeof(UContext) == 4560 && sizeof(SigFrame) == 4688);
+
+struct RecordHead {
+    uint32_t magic, size;
+};
+struct FpsimdRecord {
+    static constexpr uint32_t kMagic = 0x46508001;
+    RecordHead head;
+    uint32_t fpsr, fpcr;
+    ir::V128 v[32];
+};
+static_assert(sizeof(FpsimdRecord) == 528);
+struct EsrRecord {
+    static constexpr uint32_t kMagic = 0x45535201;
+    RecordHead head;
+    uint64_t esr;
+};
+struct FrameRecord {
+    uint64_t fp, lr;
+};
+
+constexpr uint32_t kQc = 1u << 27;
+constexpr uint64_t kBtypeCall = 2u << 10;   // PSTATE.BTYPE after BLR
+constexpr uint64_t kUserPstate = 0xf0000000 | 3u << 10 | 1u << 12 | 1u << 24;  // NZCV, BTYPE, SSBS, DIT
+
+/// FPSR's IOC DZC OFC UFC IXC of MXCSR's IE ZE OE UE PE, and back.
+uint32_t fpsr_of_mxcsr(uint32_t m) { return (m & 1) | (m >> 2 & 1) << 1 | (m >> 3 & 1) << 2 | (m >> 4 & 1) << 3 | (m >> 5 & 1) << 4; }
+uint32_t mxcsr_of_fpsr(uint32_t f) { return (f & 1) | (f >> 1 & 1) << 2 | (f >> 2 & 1) << 3 | (f >> 3 & 1) << 4 | (f >> 4 & 1) << 5; }
+uint32_t mxcsr_rounding(uint32_t fpcr) {
+    static constexpr uint32_t kOf[4] = {0, 0x4000, 0x2000, 0x6000};  // RN, RP, RM, RZ
+    return kOf[fpcr >> 22 & 3];
+}
+
+State& state_of(Thread& t) { return *reinterpret_cast<State*>(t.state); }
+
+uint32_t read_fpsr(const State& s) {
+    return (s.fpsr & ~kQc) | fpsr_of_mxcsr(s.hdr.mxcsr) | ((s.qc.u64[0] | s.qc.u64[1]) != 0 ? kQc : 0);
+}
+void write_fp_control(State& s, uint32_t fpsr, uint32_t fpcr) {
+    s.fpcr = fpcr;
+    s.fpsr = fpsr & 0x80;  // IDC; the others live in MXCSR
+    s.qc = ir::V128{{(fpsr & kQc) != 0 ? uint64_t{1} : 0, 0}};
+    s.hdr.mxcsr = (s.hdr.mxcsr & ~uint32_t{0x603f}) | mxcsr_of_fpsr(fpsr) | mxcsr_rounding(fpcr);
+}
+
+int push_frame(Thread& t, const SignalDelivery& d) {
+    State& s = state_of(t);
+    const uint64_t record_at = align_down(d.sp, 16) - sizeof(FrameRecord);
+    const uint64_t at = align_down(record_at - sizeof(SigFrame), 16);
+    if (t.memory.put(record_at, FrameRecord{s.x[29], s.x[30]}) != 0) return -EFAULT;
+
+    // Written in pieces: most of the 4096 bytes of records stays as it is.
+    struct Head {
+        uint8_t info[128];
+        uint64_t flags, link;
+        AltStack stack;
+        uint64_t mask;
+        uint8_t unused[120 + 8];
+        uint64_t fault_address, regs[31], sp, pc, pstate, pad;
+        FpsimdRecord fp;
+        EsrRecord esr;
+        RecordHead end;
+    } f{};
+    static_assert(offsetof(Head, fault_address) == 128 + 176 && offsetof(Head, fp) == 128 + 176 + 288);
+    std::memcpy(f.info, d.info, 128);
+    f.stack = d.saved_stack;
+    f.mask = d.saved_mask;
+    f.fault_address = d.fault_address;
+    std::memcpy(f.regs, s.x.data(), sizeof f.regs);
+    f.sp = s.sp;
+    f.pc = s.hdr.pc;
+    f.pstate = (s.nzcv & 0xf0000000) | uint64_t{s.btype & 3} << 10 | (s.dit_ssbs & (1u << 12 | 1u << 24));
+    f.fp.head = {FpsimdRecord::kMagic, sizeof(FpsimdRecord)};
+    f.fp.fpsr = read_fpsr(s);
+    f.fp.fpcr = s.fpcr;
+    std::memcpy(f.fp.v, s.v.data(), sizeof f.fp.v);
+    if (d.fault_code != 0) f.esr = {{EsrRecord::kMagic, sizeof(EsrRecord)}, d.fault_code};
+    if (t.memory.put(at, f) != 0) return -EFAULT;
+
+    s.x[0] = static_cast<uint64_t>(d.info->si_signo);
+    s.x[1] = at;
+    s.x[2] = at + offsetof(SigFrame, uc);
+    s.x[29] = record_at;
+    s.x[30] = d.restorer != 0 ? d.restorer : t.process.vdso_sigreturn;
+    s.sp = at;
+    s.hdr.pc = d.handler;
+    s.btype = kBtypeCall >> 10;
+    s.hdr.excl_addr = guest::kNoExclusive;
+    return 0;
+}
+
+int pop_frame(Thread& t, SignalReturn& r) {
+    State& s = state_of(t);
+    const uint64_t at = s.sp;
+    SigFrame f;
+    if ((at & 15) != 0 || t.memory.get(at, f) != 0) return -EFAULT;
+    const SigContext& c = f.uc.mcontext;
+    bool fp_seen = false;
+    for (size_t off = 0; off + sizeof(RecordHead) <= sizeof c.records;) {
+        RecordHead head;
+        std::memcpy(&head, c.records + off, sizeof head);
+        if (head.magic == 0 && head.size == 0) break;
+        if (head.size < sizeof head || (head.size & 15) != 0 || head.size > sizeof c.records - off) return -EFAULT;
+        if (head.magic == FpsimdRecord::kMagic) {
+            if (fp_seen || head.size != sizeof(FpsimdRecord)) return -EFAULT;
+            FpsimdRecord fp;
+            std::memcpy(&fp, c.records + off, sizeof fp);
+            std::memcpy(s.v.data(), fp.v, sizeof fp.v);
+            write_fp_control(s, fp.fpsr, fp.fpcr);
+            fp_seen = true;
+        }
+        off += head.size;
+    }
+    if (!fp_seen) return -EFAULT;
+    std::memcpy(s.x.data(), c.regs, sizeof c.regs);
+    s.sp = c.sp;
+    s.hdr.pc = c.pc;
+    s.nzcv = static_cast<uint32_t>(c.pstate & 0xf0000000);
+    s.btype = static_cast<uint32_t>(c.pstate >> 10 & 3);
+    s.dit_ssbs = c.pstate & (1u << 12 | 1u << 24);
+    s.hdr.excl_addr = guest::kNoExclusive;
+    static_assert((kUserPstate & 0xf0000000) != 0);
+    r.mask = f.uc.mask;
+    r.stack = f.uc.stack;
+    return 0;
+}
+
+void start_thread(Thread& t, uint64_t entry, uint64_t sp) {
+    State& s = state_of(t);
+    s.hdr.pc = entry;
+    s.sp = sp;
+}
+
+uint64_t hwcap(const guest::CpuConfig& cpu, int which) {
+    uint64_t v = which == 1 ? uint64_t{1} << 11 : 0;  // HWCAP_CPUID: the kernel emulates reads of ID registers
+#define HWCAP_OF(name, reg, lo, val, word, bit, doc) \
+    if (word == which && guest::aarch64::has(cpu, guest::aarch64::Feature::name)) v |= uint64_t{1} << (bit);
+    A64_FEATURES(HWCAP_OF)
+#undef HWCAP_OF
+    // Fields that stand for two bits: with FP16 also the SIMD form, with pointer authentication the generic key.
+    if (which == 1 && (v & (uint64_t{1} << 9)) != 0) v |= uint64_t{1} << 10;
+    if (which == 1 && (v & (uint64_t{1} << 30)) != 0) v |= uint64_t{1} << 31;
+    return v;
+}
+
+// ESR_EL1: exception class, IL, and DFSC of a level 3 translation (0x7) or permission (0xf) fault.
+uint64_t fault_code(bool unmapped, bool write) { return uint64_t{0x24} << 26 | 1u << 25 | (write ? 1u << 6 : 0u) | (unmapped ? 0x7u : 0xfu); }
+uint64_t fetch_fault_code(bool unmapped) { return uint64_t{0x20} << 26 | 1u << 25 | (unmapped ? 0x7u : 0xfu); }
+
+std::string cpuinfo(const guest::CpuConfig& cpu, unsigned cpus) {
+    static constexpr const char* kNames[] = {
+        "fp", "asimd", "evtstrm", "aes", "pmull", "sha1", "sha2", "crc32", "atomics", "fphp", "asimdhp", "cpuid", "asimdrdm",
+        "jscvt", "fcma", "lrcpc", "dcpop", "sha3", "sm3", "sm4", "asimddp", "sha512", "sve", "asimdfhm", "dit", "uscat",
+        "ilrcpc", "flagm", "ssbs", "sb", "paca", "pacg"};
+    static constexpr const char* kNames2[] = {
+        "dcpodp", "sve2", "sveaes", "svepmull", "svebitperm", "svesha3", "svesm4", "flagm2", "frint", "svei8mm", "svef32mm",
+        "svef64mm", "svebf16", "i8mm", "bf16", "dgh", "rng", "bti", "mte", "ecv", "afp", "rpres", "mte3", "sme", "smei16i64",
+        "smef64f64", "smei8i32", "smef16f32", "smeb16f32", "smef32f32", "smefa64", "wfxt", "ebf16", "sveebf16", "cssc"};
+    std::string features;
+    const uint64_t one = hwcap(cpu, 1), two = hwcap(cpu, 2);
+    for (size_t i = 0; i < std::size(kNames); ++i)
+        if ((one >> i & 1) != 0) features += std::string(" ") + kNames[i];
+    for (size_t i = 0; i < std::size(kNames2); ++i)
+        if ((two >> i & 1) != 0) features += std::string(" ") + kNames2[i];
+    std::string text;
+    for (unsigned n = 0; n < cpus; ++n) {
+        char head[64];
+        std::snprintf(head, sizeof head, "processor\t: %u\nBogoMIPS\t: 100.00\nFeatures\t:", n);
+        text += head + features +
+                "\nCPU implementer\t: 0x00\nCPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: 0x051\nCPU revision\t: 0\n\n";
+    }
+    return text;
+}
+
+// O_DIRECTORY, O_NOFOLLOW, O_DIRECT, O_LARGEFILE
+constexpr FlagPair kOpenFlags[] = {{040000, 0200000}, {0100000, 0400000}, {0200000, 040000}, {0400000, 0100000}};
+
+#define MOV_X8(n) (0xd2800008u | (n) << 5)
+constexpr uint32_t kSvc = 0xd4000001, kRet = 0xd65f03c0, kBtiC = 0xd503245f, kNop = 0xd503201f;
+constexpr uint32_t kVdso[] = {
+    kBtiC, MOV_X8(113), kSvc, kRet,  // clock_gettime
+    kBtiC, MOV_X8(169), kSvc, kRet,  // gettimeofday
+    kBtiC, MOV_X8(114), kSvc, kRet,  // clock_getres
+    kNop, MOV_X8(139), kSvc, kNop,   // rt_sigreturn: unwinders look at the two instructions
+};
+constexpr VdsoSymbol kVdsoSymbols[] = {
+    {"__kernel_clock_gettime", 0, 16}, {"__kernel_gettimeofday", 16, 16}, {"__kernel_clock_getres", 32, 16}, {"__kernel_rt_sigreturn", 52, 8}};
+
+constexpr uint16_t x(unsigned n) { return static_cast<uint16_t>(offsetof(State, x) + 8 * n); }
+
+}  // namespace
+
+extern const LinuxAbi kAbiAarch64{
+    .arch = &guest::aarch64::kArch,
+    .machine = "aarch64",
+    .platform = "aarch64",
+    .triplet = "aarch64-linux-gnu",
+    .reg = {.number = x(8), .arg = {x(0), x(1), x(2), x(3), x(4), x(5)}, .sp = offsetof(State, sp), .tls = offsetof(State, tpidr_el0)},
+    .syscall_bytes = 4,
+    .sa_restorer = true,
+    .clone_backwards = true,
+    .open_flags = kOpenFlags,
+    .syscalls = &kSyscallsGeneric64,
+    .vdso = {.words = kVdso, .symbols = kVdsoSymbols, .version = "LINUX_2.6.39", .sigreturn = 52},
+    .min_sigstack = 5120,
+    .frame_bytes = sizeof(SigFrame) + sizeof(FrameRecord) + 16,
+    .hwcap = hwcap,
+    .push_frame = push_frame,
+    .pop_frame = pop_frame,
+    .start_thread = start_thread,
+    .fault_code = fault_code,
+    .fetch_fault_code = fetch_fault_code,
+    .hwprobe = nullptr,
+    .cpuinfo = cpuinfo,
+};
+
+}  // namespace myna::user

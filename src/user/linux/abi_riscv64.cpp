@@ -1,0 +1,146 @@
+// The Linux ABI of riscv64: registers, signal frame (arch/riscv/kernel/signal.c), HWCAP, vDSO.
+//
+//   sp ─▶ siginfo 128 │ ucontext: flags link stack mask … 176 │ sigcontext: pc x1–x31 │ FP state: f0–f31 fcsr │
+#include <cstddef>
+#include <cstdio>
+
+#include "base/bits.h"
+#include "guest/riscv64/cpu_models.h"
+#include "guest/riscv64/riscv64.h"
+#include "guest/riscv64/state.h"
+#include "user/linux/abi_list.h"
+#include "user/linux/thread.h"
+
+namespace myna::user {
+
+namespace {
+
+using guest::riscv64::State;
+
+struct FpState {  // union __riscv_fp_state: the D form; the end of it is the (empty) list of further extensions
+    uint64_t f[32];
+    uint32_t fcsr;
+    uint8_t rest[528 - 260];
+};
+struct alignas(16) SigContext {
+    uint64_t regs[32];  // pc, x1 … x31
+    FpState fp;
+};
+struct UContext {
+    uint64_t flags, link;
+    AltStack stack;
+    uint64_t mask;
+    uint8_t unused[120];
+    SigContext mcontext;
+};
+struct SigFrame {
+    uint8_t info[128];
+    UContext uc;
+};
+static_assert(sizeof(FpState) == 528 && offsetof(UContext, mcontext) == 176 && sizeof(SigFrame) == 128 + 176 + 784);
+
+constexpr unsigned kRa = 1, kSp = 2, kTp = 4, kA0 = 10, kA7 = 17;
+
+State& state_of(Thread& t) { return *reinterpret_cast<State*>(t.state); }
+
+int push_frame(Thread& t, const SignalDelivery& d) {
+    State& s = state_of(t);
+    const uint64_t at = align_down(d.sp - sizeof(SigFrame), 16);
+    SigFrame f{};
+    std::memcpy(f.info, d.info, 128);
+    f.uc.stack = d.saved_stack;
+    f.uc.mask = d.saved_mask;
+    SigContext& c = f.uc.mcontext;
+    std::memcpy(c.regs, s.x.data(), sizeof c.regs);
+    c.regs[0] = s.hdr.pc;
+    std::memcpy(c.fp.f, s.f.data(), sizeof c.fp.f);
+    c.fp.fcsr = guest::riscv64::fcsr(s);
+    if (t.memory.put(at, f) != 0) return -EFAULT;
+    s.x[kRa] = t.process.vdso_sigreturn;
+    s.x[kSp] = at;
+    s.x[kA0] = static_cast<uint64_t>(d.info->si_signo);
+    s.x[kA0 + 1] = at;
+    s.x[kA0 + 2] = at + offsetof(SigFrame, uc);
+    s.hdr.pc = d.handler;
+    s.hdr.excl_addr = guest::kNoExclusive;
+    return 0;
+}
+
+int pop_frame(Thread& t, SignalReturn& r) {
+    State& s = state_of(t);
+    SigFrame f;
+    if (t.memory.get(s.x[kSp], f) != 0) return -EFAULT;
+    const SigContext& c = f.uc.mcontext;
+    std::memcpy(s.x.data() + 1, c.regs + 1, sizeof c.regs - 8);
+    s.hdr.pc = c.regs[0];
+    std::memcpy(s.f.data(), c.fp.f, sizeof c.fp.f);
+    guest::riscv64::set_fcsr(s, c.fp.fcsr);
+    s.hdr.excl_addr = guest::kNoExclusive;
+    r.mask = f.uc.mask;
+    r.stack = f.uc.stack;
+    return 0;
+}
+
+void start_thread(Thread& t, uint64_t entry, uint64_t sp) {
+    State& s = state_of(t);
+    s.hdr.pc = entry;
+    s.x[kSp] = sp;
+}
+
+uint64_t hwcap(const guest::CpuConfig& cpu, int which) { return which == 1 ? guest::riscv64::hwcap(cpu) : 0; }
+
+std::string cpuinfo(const guest::CpuConfig& cpu, unsigned cpus) {
+    const std::string isa = guest::riscv64::isa_string(cpu);
+    std::string text;
+    for (unsigned n = 0; n < cpus; ++n) {
+        char head[64];
+        std::snprintf(head, sizeof head, "processor\t: %u\nhart\t\t: %u\nisa\t\t: ", n, n);
+        text += head + isa + "\nmmu\t\t: sv48\nmvendorid\t: 0x0\nmarchid\t\t: 0x0\nmimpid\t\t: 0x0\nhart isa\t: " + isa + "\n\n";
+    }
+    return text;
+}
+
+#define LI_A7(n) (0x00000893u | (n) << 20)
+constexpr uint32_t kEcall = 0x00000073, kRet = 0x00008067, kNop = 0x00000013;
+constexpr uint32_t kVdso[] = {
+    LI_A7(113), kEcall, kRet, kNop,  // clock_gettime
+    LI_A7(169), kEcall, kRet, kNop,  // gettimeofday
+    LI_A7(114), kEcall, kRet, kNop,  // clock_getres
+    LI_A7(139), kEcall, kNop, kNop,  // rt_sigreturn: unwinders look at the two instructions
+    LI_A7(168), kEcall, kRet, kNop,  // getcpu
+    LI_A7(259), kEcall, kRet, kNop,  // flush_icache
+    LI_A7(258), kEcall, kRet, kNop,  // riscv_hwprobe
+};
+constexpr VdsoSymbol kVdsoSymbols[] = {
+    {"__vdso_clock_gettime", 0, 16}, {"__vdso_gettimeofday", 16, 16}, {"__vdso_clock_getres", 32, 16}, {"__vdso_rt_sigreturn", 48, 8},
+    {"__vdso_getcpu", 64, 16}, {"__vdso_flush_icache", 80, 16}, {"__vdso_riscv_hwprobe", 96, 16}};
+
+constexpr uint16_t x(unsigned n) { return static_cast<uint16_t>(offsetof(State, x) + 8 * n); }
+
+}  // namespace
+
+extern const LinuxAbi kAbiRiscv64{
+    .arch = &guest::riscv64::kArch,
+    .machine = "riscv64",
+    .platform = nullptr,
+    .triplet = "riscv64-linux-gnu",
+    .reg = {.number = x(kA7), .arg = {x(10), x(11), x(12), x(13), x(14), x(15)}, .sp = x(kSp), .tls = x(kTp)},
+    .syscall_bytes = 4,
+    .sa_restorer = false,
+    .clone_backwards = true,
+    .open_flags = {},
+    .syscalls = &kSyscallsGeneric64,
+    .vdso = {.words = kVdso, .symbols = kVdsoSymbols, .version = "LINUX_4.15", .sigreturn = 48},
+    .min_sigstack = 0,
+    .frame_bytes = sizeof(SigFrame) + 16,
+    .hwcap = hwcap,
+    .push_frame = push_frame,
+    .pop_frame = pop_frame,
+    .start_thread = start_thread,
+    .fault_code = [](bool, bool) { return uint64_t{0}; },
+    .fetch_fault_code = [](bool) { return uint64_t{0}; },
+    .hwprobe = guest::riscv64::hwprobe,
+    .cpuinfo = cpuinfo,
+};
+
+}  // namespace myna::user

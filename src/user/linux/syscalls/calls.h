@@ -1,0 +1,67 @@
+// The system calls that have a function of their own: call_<name>(thread, six arguments). By file: files.cpp (paths,
+// descriptors, polling, sockets), memory_calls.cpp, process_calls.cpp (clone, exec, exit, limits), misc_calls.cpp.
+#pragma once
+
+#include <linux/limits.h>
+
+#include "user/linux/syscalls/table.h"
+
+namespace myna::user {
+
+#define MYNA_CALLS(C)                                                                                                     \
+    C(epoll_ctl) C(epoll_pwait) C(epoll_pwait2) C(dup3) C(fcntl) C(ioctl) C(faccessat) C(faccessat2) C(openat) C(pipe2)   \
+    C(readv) C(writev) C(preadv) C(pwritev) C(preadv2) C(pwritev2) C(vmsplice) C(pselect6) C(ppoll) C(signalfd4)          \
+    C(readlinkat) C(newfstatat) C(fstat) C(statx) C(openat2) C(open_by_handle_at) C(sendmsg) C(recvmsg) C(sendmmsg)       \
+    C(recvmmsg) C(exit) C(exit_group) C(set_tid_address) C(futex) C(set_robust_list) C(get_robust_list)                   \
+    C(clock_gettime) C(gettimeofday) C(restart_syscall) C(sigaltstack) C(rt_sigsuspend) C(rt_sigaction)                   \
+    C(rt_sigprocmask) C(rt_sigpending) C(rt_sigtimedwait) C(rt_sigreturn) C(uname) C(getrlimit) C(setrlimit)              \
+    C(prlimit64) C(prctl) C(semctl) C(shmat) C(shmdt) C(brk) C(munmap) C(mremap) C(mmap) C(mprotect) C(mlockall)          \
+    C(madvise) C(clone) C(clone3) C(execve) C(execveat) C(riscv_hwprobe) C(riscv_flush_icache) C(seccomp) C(pkey_mprotect)
+#define MYNA_DECLARE(name) int64_t call_##name(Thread& t, const uint64_t* a);
+MYNA_CALLS(MYNA_DECLARE)
+#undef MYNA_DECLARE
+
+/// A guest path made ready for the host: read, looked up under -L, and /proc/self/exe replaced.
+class GuestPath {
+  public:
+    /// `at`: guest address of the path.
+    GuestPath(Thread& t, uint64_t at) {
+        const int64_t n = t.memory.get_string(at, text_, sizeof text_);
+        if (n < 0) error_ = n;
+        else path_ = t.process.sysroot.map(text_, buffer_);
+    }
+    [[nodiscard]] int64_t error() const noexcept { return error_; }
+    /// As the guest wrote it.
+    [[nodiscard]] const char* guest() const noexcept { return text_; }
+    [[nodiscard]] const char* host() const noexcept { return path_; }
+    [[nodiscard]] uint64_t arg() const noexcept { return reinterpret_cast<uint64_t>(path_); }
+
+  private:
+    char text_[PATH_MAX], buffer_[PATH_MAX];
+    const char* path_ = nullptr;
+    int64_t error_ = 0;
+};
+
+/// pass<> for a call that looks a path up (argument n).
+template <int kHostNumber, unsigned kPointers, unsigned n>
+int64_t pass_path(Thread& t, const uint64_t* a) {
+    if (!t.process.sysroot.active()) return pass<kHostNumber, kPointers>(t, a);
+    const GuestPath path(t, a[n]);
+    if (path.error() != 0) return path.error();
+    uint64_t args[6];
+    for (unsigned i = 0; i < 6; ++i) args[i] = (kPointers >> i & 1) != 0 ? t.memory.host_arg(a[i]) : a[i];
+    args[n] = path.arg();
+    return myna_safe_syscall(&t.signal_pending, kHostNumber, args);
+}
+
+/// open flags of the guest's ABI to the host's, and back.
+uint64_t host_open_flags(const LinuxAbi& abi, uint64_t guest) noexcept;
+uint64_t guest_open_flags(const LinuxAbi& abi, uint64_t host) noexcept;
+
+/// proc_views.cpp: opens the guest's view of a file under /proc. -1: no view, open the file itself; else fd or -errno.
+inline constexpr int64_t kNoView = -0x20000;
+int64_t open_proc_view(Thread& t, const char* path, uint64_t flags);
+/// True for /proc/self/exe and its other spellings of this process.
+bool is_own_exe(const char* path) noexcept;
+
+}  // namespace myna::user

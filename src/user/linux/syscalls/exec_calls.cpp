@@ -1,0 +1,189 @@
+// execve: a guest program is run by the emulator again, a script by its interpreter, anything else by the host's kernel.
+//
+//   path ─▶ under -L ─▶ ELF of a guest? ─▶ /proc/self/exe [our options] -0 argv[0] -- path argv[1…]
+//                   ├─▶ "#!"? ─▶ its interpreter, the same way (four levels, as the kernel)
+//                   └─▶ host execve
+#include <fcntl.h>
+#include <sys/auxv.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "user/linux/elf_image.h"
+#include "user/linux/signals.h"
+#include "user/linux/syscalls/calls.h"
+
+namespace myna::user {
+
+namespace {
+
+constexpr int kMaxScripts = 4;
+
+/// A program to be run: argv as host pointers.
+struct Command {
+    std::string path;                // for the host
+    std::vector<uint64_t> argv;      // without the end
+    bool guest = false;              // to be run by the emulator
+};
+
+int64_t read_vector(Thread& t, uint64_t at, std::vector<uint64_t>& to) {
+    if (at == 0) return 0;
+    for (;; at += 8) {
+        uint64_t p = 0;
+        if (t.memory.get(at, p) != 0) return -EFAULT;
+        if (p == 0) return 0;
+        to.push_back(t.memory.host_arg(p));
+        if (to.size() > (1u << 21)) return -E2BIG;
+    }
+}
+
+bool is_guest_elf(const uint8_t* head, size_t n) {
+    const auto e = parse_elf_ident({head, n});
+    if (!e) return false;
+    const guest::GuestArch* g = guest::find_guest_elf(e->machine, e->elf_class, e->big_endian);
+    return g != nullptr && find_abi(*g) != nullptr;
+}
+
+/// Splits "#! interpreter argument" as the kernel does. False: no interpreter named.
+bool parse_script(const char* head, size_t n, std::string& interpreter, std::string& argument, bool& has_argument) {
+    std::string_view line(head + 2, n - 2);
+    if (const size_t nl = line.find('\n'); nl != std::string_view::npos) line = line.substr(0, nl);
+    const auto blank = [](char c) { return c == ' ' || c == '\t'; };
+    while (!line.empty() && blank(line.front())) line.remove_prefix(1);
+    while (!line.empty() && (blank(line.back()) || line.back() == '\0')) line.remove_suffix(1);
+    size_t end = 0;
+    while (end < line.size() && !blank(line[end]) && line[end] != '\0') ++end;
+    interpreter = line.substr(0, end);
+    line.remove_prefix(end);
+    while (!line.empty() && blank(line.front())) line.remove_prefix(1);
+    argument = line;
+    has_argument = !argument.empty();
+    return !interpreter.empty();
+}
+
+std::string mapped(Thread& t, const std::string& path) {
+    char buffer[PATH_MAX];
+    return t.process.sysroot.map(path.c_str(), buffer);
+}
+
+/// Finds out what `c.path` is; follows scripts. `strings` keeps what new argv entries point to.
+int64_t resolve(Thread& t, Command& c, std::vector<std::string>& strings, const std::string& guest_path) {
+    std::string as_guest = guest_path;
+    Command cur = c;
+    for (int level = 0; level <= kMaxScripts; ++level) {
+        // The kernel says what is wrong with a file that cannot be run.
+        if (host_syscall(SYS_faccessat2, arg(int64_t{AT_FDCWD}), arg(cur.path.c_str()), 1 /* X_OK */, AT_EACCESS) != 0) return 0;
+        const int64_t fd = host_syscall(SYS_openat, arg(int64_t{AT_FDCWD}), arg(cur.path.c_str()), O_RDONLY | O_CLOEXEC);
+        if (fd < 0) return 0;
+        char head[256] = {};
+        const int64_t n = host_syscall(SYS_read, arg(fd), arg(head), sizeof head - 1);
+        host_syscall(SYS_close, arg(fd));
+        if (n >= 20 && is_guest_elf(reinterpret_cast<const uint8_t*>(head), static_cast<size_t>(n))) {
+            cur.guest = true;
+            c = std::move(cur);
+            return 0;
+        }
+        if (n < 3 || head[0] != '#' || head[1] != '!') return 0;
+        std::string interpreter, argument;
+        bool has_argument = false;
+        if (!parse_script(head, static_cast<size_t>(n), interpreter, argument, has_argument)) return 0;
+        if (level == kMaxScripts) return -ELOOP;
+        std::vector<uint64_t> argv;
+        strings.push_back(interpreter);
+        argv.push_back(arg(strings.back().c_str()));
+        if (has_argument) {
+            strings.push_back(argument);
+            argv.push_back(arg(strings.back().c_str()));
+        }
+        strings.push_back(as_guest);
+        argv.push_back(arg(strings.back().c_str()));
+        if (cur.argv.size() > 1) argv.insert(argv.end(), cur.argv.begin() + 1, cur.argv.end());
+        cur.argv = std::move(argv);
+        as_guest = interpreter;
+        cur.path = mapped(t, interpreter);
+    }
+    return 0;
+}
+
+int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& host_path, uint64_t argv_at, uint64_t env_at) {
+    Command c;
+    c.path = host_path;
+    std::vector<uint64_t> env;
+    if (const int64_t e = read_vector(t, argv_at, c.argv); e != 0) return e;
+    if (const int64_t e = read_vector(t, env_at, env); e != 0) return e;
+    env.push_back(0);
+    std::vector<std::string> strings;
+    strings.reserve(64);
+    if (const int64_t e = resolve(t, c, strings, guest_path); e != 0) return e;
+
+    std::vector<uint64_t> argv;
+    std::string program = c.path;
+    if (c.guest) {
+        const Options& o = t.process.options;
+        const auto add = [&](const char* s) { argv.push_back(arg(s)); };
+        add(o.called.c_str());
+        for (const std::string& s : o.own_args) add(s.c_str());
+        if (o.sysroot.empty() && t.process.sysroot.active()) {
+            add("-L");
+            add(t.process.sysroot.prefix().c_str());
+        }
+        add("-0");
+        argv.push_back(c.argv.empty() ? arg("") : c.argv[0]);
+        add("--");
+        add(c.path.c_str());
+        if (c.argv.size() > 1) argv.insert(argv.end(), c.argv.begin() + 1, c.argv.end());
+        program = "/proc/self/exe";
+    } else {
+        argv = c.argv;
+        if (argv.empty()) argv.push_back(arg(""));
+    }
+    argv.push_back(0);
+
+    signals_before_exec(t);
+    int64_t r = host_syscall(SYS_execve, arg(program.c_str()), arg(argv.data()), arg(env.data()));
+    if (r == -ENOENT && c.guest) {
+        // No /proc here: by the name we were started as, or let the kernel try (binfmt_misc with the F flag).
+        const auto* name = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
+        if (name != nullptr && name[0] == '/') r = host_syscall(SYS_execve, arg(name), arg(argv.data()), arg(env.data()));
+        if (r == -ENOENT) {
+            c.argv.push_back(0);
+            r = host_syscall(SYS_execve, arg(c.path.c_str()), arg(c.argv.data()), arg(env.data()));
+        }
+    }
+    signals_exec_failed(t);
+    return r;
+}
+
+}  // namespace
+
+int64_t call_execve(Thread& t, const uint64_t* a) {
+    const GuestPath path(t, a[0]);
+    if (path.error() != 0) return path.error();
+    const std::string host = is_own_exe(path.guest()) ? t.process.exe : path.host();
+    return exec_path(t, path.guest(), host, a[1], a[2]);
+}
+
+int64_t call_execveat(Thread& t, const uint64_t* a) {
+    const GuestPath path(t, a[1]);
+    if (path.error() != 0) return path.error();
+    const auto dirfd = static_cast<int32_t>(a[0]);
+    if ((a[4] & ~uint64_t{AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW}) != 0) return -EINVAL;
+    std::string host = path.host();
+    if (host.empty()) {
+        if ((a[4] & AT_EMPTY_PATH) == 0) return -ENOENT;
+        host = "/proc/self/fd/" + std::to_string(dirfd);
+    } else if (host[0] != '/' && dirfd != AT_FDCWD) {
+        host = "/proc/self/fd/" + std::to_string(dirfd) + "/" + host;
+    }
+    if ((a[4] & AT_SYMLINK_NOFOLLOW) != 0) {
+        char target[8];
+        if (host_syscall(SYS_readlinkat, arg(int64_t{AT_FDCWD}), arg(host.c_str()), arg(target), sizeof target) >= 0 && !std::string_view(path.guest()).empty())
+            return -ELOOP;
+    }
+    return exec_path(t, host, host, a[2], a[3]);
+}
+
+}  // namespace myna::user

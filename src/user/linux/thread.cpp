@@ -1,0 +1,102 @@
+#include "user/linux/thread.h"
+
+#include <sched.h>
+
+#include <cstdio>
+
+#include "user/linux/signals.h"
+#include "user/linux/syscalls/table.h"
+
+namespace myna::user {
+
+namespace {
+
+thread_local Thread* tls_current = nullptr;
+
+constexpr int kTrapBrkpt = 1, kIllIllopc = 1, kSegvMaperr = 1, kSegvAccerr = 2, kBusAdraln = 1;
+
+}  // namespace
+
+Thread* Thread::current() noexcept { return tls_current; }
+void Thread::set_current(Thread* t) noexcept { tls_current = t; }
+
+Thread::Thread(Process& p, std::unique_ptr<jit::Vcpu> v)
+    : process(p), abi(p.abi), memory(p.memory), vcpu(std::move(v)), state(static_cast<uint8_t*>(vcpu->state())), actions(&p.actions) {
+    vcpu->header().owner = this;
+}
+
+void Thread::system_call() {
+    const SyscallTable& table = *abi.syscalls;
+    const uint64_t number = reg(abi.reg.number);
+    const uint64_t args[6] = {reg(abi.reg.arg[0]), reg(abi.reg.arg[1]), reg(abi.reg.arg[2]),
+                              reg(abi.reg.arg[3]), reg(abi.reg.arg[4]), reg(abi.reg.arg[5])};
+    int64_t r;
+    if (number < table.count && table.rows[number].handler != nullptr) [[likely]] {
+        const SyscallRow& row = table.rows[number];
+        r = process.strace ? traced_call(*this, row, args) : row.handler(*this, args);
+    } else {
+        r = unknown_call(*this, number, number < table.count ? table.rows[number].name : nullptr);
+    }
+    if (r == kNoReturnValue) return;
+    if (r == kRestartSys) pc() -= abi.syscall_bytes;
+    else set_result(r);
+}
+
+void Thread::memory_fault() {
+    const int sig = fault.si_signo;
+    auto addr = reinterpret_cast<uint64_t>(fault.si_addr);
+    if (sig == SIGSEGV && fault.si_code == SI_KERNEL) {
+        // A non-canonical address: the host does not tell which.
+        force_signal(*this, fault_info(SIGSEGV, kSegvMaperr, 0), abi.fault_code(true, false));
+        return;
+    }
+    addr -= memory.base();
+    if (sig == SIGSEGV) {
+        const int prot = memory.prot_at(addr);
+        if (prot > 0 && fault_was_write && memory.write_fault(addr)) return;
+        if (prot < 0 && memory.grow_down(addr)) return;
+        force_signal(*this, fault_info(SIGSEGV, prot < 0 ? kSegvMaperr : kSegvAccerr, addr), abi.fault_code(prot < 0, fault_was_write));
+        return;
+    }
+    force_signal(*this, fault_info(sig, fault.si_code, sig == SIGBUS ? addr : pc()), 0);
+}
+
+void Thread::run() {
+    using ir::ExitReason;
+    while (!exited) {
+        if (signal_pending != 0) [[unlikely]]
+            deliver_signals(*this);
+        switch (vcpu->run()) {
+            case ExitReason::kSyscall:
+                system_call();
+                break;
+            case ExitReason::kPoll:
+                break;
+            case ExitReason::kYield:
+                sched_yield();
+                break;
+            case ExitReason::kFault:
+                memory_fault();
+                break;
+            case ExitReason::kBreakpoint:
+                force_signal(*this, fault_info(SIGTRAP, kTrapBrkpt, pc()));
+                break;
+            case ExitReason::kNoExec: {
+                const uint64_t at = pc();
+                if ((at & ((uint64_t{1} << abi.arch->insn_align_log2) - 1)) != 0) {
+                    force_signal(*this, fault_info(SIGBUS, kBusAdraln, at));
+                } else {
+                    const int prot = memory.prot_at(at);
+                    // A block that runs into a page that cannot be fetched from stops short of it.
+                    force_signal(*this, fault_info(SIGSEGV, prot < 0 ? kSegvMaperr : kSegvAccerr, at), abi.fetch_fault_code(prot < 0));
+                }
+                break;
+            }
+            default:
+                force_signal(*this, fault_info(SIGILL, kIllIllopc, pc()));
+                break;
+        }
+    }
+}
+
+}  // namespace myna::user
