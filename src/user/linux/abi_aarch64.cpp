@@ -10,8 +10,9 @@
 
 #include "base/bits.h"
 #include "guest/aarch64/aarch64.h"
-#include "guest/aarch64/features.h"
+#include "guest/aarch64/fpcr.h"
 #include "guest/aarch64/state.h"
+#include "guest/aarch64/sysreg.h"
 #include "user/linux/abi_list.h"
 #include "user/linux/thread.h"
 
@@ -59,28 +60,15 @@ struct FrameRecord {
     uint64_t fp, lr;
 };
 
-constexpr uint32_t kQc = 1u << 27;
 constexpr uint64_t kBtypeCall = 2u << 10;   // PSTATE.BTYPE after BLR
-constexpr uint64_t kUserPstate = 0xf0000000 | 3u << 10 | 1u << 12 | 1u << 24;  // NZCV, BTYPE, SSBS, DIT
-
-/// FPSR's IOC DZC OFC UFC IXC of MXCSR's IE ZE OE UE PE, and back.
-uint32_t fpsr_of_mxcsr(uint32_t m) { return (m & 1) | (m >> 2 & 1) << 1 | (m >> 3 & 1) << 2 | (m >> 4 & 1) << 3 | (m >> 5 & 1) << 4; }
-uint32_t mxcsr_of_fpsr(uint32_t f) { return (f & 1) | (f >> 1 & 1) << 2 | (f >> 2 & 1) << 3 | (f >> 3 & 1) << 4 | (f >> 4 & 1) << 5; }
-uint32_t mxcsr_rounding(uint32_t fpcr) {
-    static constexpr uint32_t kOf[4] = {0, 0x4000, 0x2000, 0x6000};  // RN, RP, RM, RZ
-    return kOf[fpcr >> 22 & 3];
-}
 
 State& state_of(Thread& t) { return *reinterpret_cast<State*>(t.state); }
 
-uint32_t read_fpsr(const State& s) {
-    return (s.fpsr & ~kQc) | fpsr_of_mxcsr(s.hdr.mxcsr) | ((s.qc.u64[0] | s.qc.u64[1]) != 0 ? kQc : 0);
-}
 void write_fp_control(State& s, uint32_t fpsr, uint32_t fpcr) {
-    s.fpcr = fpcr;
-    s.fpsr = fpsr & 0x80;  // IDC; the others live in MXCSR
-    s.qc = ir::V128{{(fpsr & kQc) != 0 ? uint64_t{1} : 0, 0}};
-    s.hdr.mxcsr = (s.hdr.mxcsr & ~uint32_t{0x603f}) | mxcsr_of_fpsr(fpsr) | mxcsr_rounding(fpcr);
+    const uint32_t mode = s.hdr.mode;
+    guest::aarch64::set_fpcr(s, fpcr);
+    guest::aarch64::set_fpsr(s, fpsr);
+    s.hdr.mode = mode;  // the Vcpu's, until state_changed()
 }
 
 int push_frame(Thread& t, const SignalDelivery& d) {
@@ -111,7 +99,7 @@ int push_frame(Thread& t, const SignalDelivery& d) {
     f.pc = s.hdr.pc;
     f.pstate = (s.nzcv & 0xf0000000) | uint64_t{s.btype & 3} << 10 | (s.dit_ssbs & (1u << 12 | 1u << 24));
     f.fp.head = {FpsimdRecord::kMagic, sizeof(FpsimdRecord)};
-    f.fp.fpsr = read_fpsr(s);
+    f.fp.fpsr = guest::aarch64::fpsr(s);
     f.fp.fpcr = s.fpcr;
     std::memcpy(f.fp.v, s.v.data(), sizeof f.fp.v);
     if (d.fault_code != 0) f.esr = {{EsrRecord::kMagic, sizeof(EsrRecord)}, d.fault_code};
@@ -159,7 +147,6 @@ int pop_frame(Thread& t, SignalReturn& r) {
     s.btype = static_cast<uint32_t>(c.pstate >> 10 & 3);
     s.dit_ssbs = c.pstate & (1u << 12 | 1u << 24);
     s.hdr.excl_addr = guest::kNoExclusive;
-    static_assert((kUserPstate & 0xf0000000) != 0);
     r.mask = f.uc.mask;
     r.stack = f.uc.stack;
     return 0;
@@ -172,15 +159,7 @@ void start_thread(Thread& t, uint64_t entry, uint64_t sp) {
 }
 
 uint64_t hwcap(const guest::CpuConfig& cpu, int which) {
-    uint64_t v = which == 1 ? uint64_t{1} << 11 : 0;  // HWCAP_CPUID: the kernel emulates reads of ID registers
-#define HWCAP_OF(name, reg, lo, val, word, bit, doc) \
-    if (word == which && guest::aarch64::has(cpu, guest::aarch64::Feature::name)) v |= uint64_t{1} << (bit);
-    A64_FEATURES(HWCAP_OF)
-#undef HWCAP_OF
-    // Fields that stand for two bits: with FP16 also the SIMD form, with pointer authentication the generic key.
-    if (which == 1 && (v & (uint64_t{1} << 9)) != 0) v |= uint64_t{1} << 10;
-    if (which == 1 && (v & (uint64_t{1} << 30)) != 0) v |= uint64_t{1} << 31;
-    return v;
+    return which == 1 ? guest::aarch64::hwcap(cpu) : guest::aarch64::hwcap2(cpu);
 }
 
 // ESR_EL1: exception class, IL, and DFSC of a level 3 translation (0x7) or permission (0xf) fault.
