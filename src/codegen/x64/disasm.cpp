@@ -3,6 +3,10 @@
 
 #ifdef MYNA_HAVE_ZYDIS
 #include <Zydis/Zydis.h>
+#pragma weak ZydisFormatterInit
+#pragma weak ZydisDecoderInit
+#pragma weak ZydisDecoderDecodeFull
+#pragma weak ZydisFormatterFormatInstruction
 #endif
 
 namespace myna::x64 {
@@ -10,6 +14,7 @@ namespace myna::x64 {
 std::string disassemble_host(std::span<const uint8_t> code, uint64_t address, unsigned* length) {
     *length = 0;
 #ifdef MYNA_HAVE_ZYDIS
+    if (&ZydisDecoderInit == nullptr) return {};
     ZydisDecoder decoder;
     ZydisDecodedInstruction insn;
     ZydisFormatter formatter;
