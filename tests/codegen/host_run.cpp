@@ -38,7 +38,7 @@ HostRunner::HostRunner(const x64::Options& opt) : opt_(opt), compiler_(toy_guest
     stubs_ = *compiler_.emit_stubs({code_, kCodeBytes}, reinterpret_cast<uint64_t>(code_));
     compiler_.use_stubs(stubs_);
     indirect_ = std::make_unique<guest::IndirectEntry[]>(guest::kIndirectEntries);
-    for (unsigned i = 0; i < guest::kIndirectEntries; ++i) indirect_[i] = {~uint64_t{0}, 0};
+    for (unsigned i = 0; i < guest::kIndirectEntries; ++i) indirect_[i] = {i == 0 ? ~uint64_t{0} : 0, 0};  // addresses that belong to other entries
 }
 
 HostRunner::~HostRunner() { munmap(code_, kCodeBytes); }

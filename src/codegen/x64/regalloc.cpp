@@ -63,7 +63,7 @@ void RegAlloc::load(Reg d, Ref v) {
             else if (val.type == Type::kF32 || val.mem >= 0)
                 e_.load32(x, m);
             else
-                failed_ = true, __builtin_printf("FAIL line %d cur %u\n", __LINE__, cur_);
+                failed_ = true;
         }
         return;
     }
@@ -91,7 +91,7 @@ void RegAlloc::load(Reg d, Ref v) {
             e_.load128a(x, e_.literal_mem(c.u64[0], c.u64[1]));
         return;
     }
-    failed_ = true, __builtin_printf("FAIL line %d cur %u\n", __LINE__, cur_);  // a value without a place: the sweep and selection disagree
+    failed_ = true;  // a value without a place: the sweep and selection disagree
 }
 
 /// `g` becomes the value's register (scratch: its owner; pinned: the slot's new value).
@@ -99,12 +99,6 @@ void RegAlloc::own(Reg g, Ref v) {
     holder_[g] = v;
     val_[v].reg = g;
     locked_ |= 1u << g;
-}
-
-void RegAlloc::drop_reg(Ref v) {
-    const Reg g = val_[v].reg;
-    if (g != kNoReg && !pinned(g) && holder_[g] == v) holder_[g] = kNoRef;
-    val_[v].reg = kNoReg;
 }
 
 int16_t RegAlloc::alloc_spill(bool wide, Ref v) {
@@ -115,7 +109,7 @@ int16_t RegAlloc::alloc_spill(bool wide, Ref v) {
         if (wide) spill_owner_[s + 1] = v;
         return static_cast<int16_t>(s);
     }
-    failed_ = true, __builtin_printf("FAIL line %d cur %u\n", __LINE__, cur_);
+    failed_ = true;
     return 0;
 }
 
@@ -177,7 +171,7 @@ Reg RegAlloc::alloc(bool xmm) {
             if (consider(reg_of(g))) break;
     }
     if (best == kNoReg) {  // an instruction asks for more than there are
-        failed_ = true, __builtin_printf("FAIL line %d cur %u\n", __LINE__, cur_);
+        failed_ = true;
         return xmm ? reg_of(kScratchXmms[0]) : reg_of(kScratchGprs[0]);
     }
     evict(best);
@@ -235,7 +229,7 @@ Gpr RegAlloc::use_copy(Ref r) {
     r = val_[r].root;
     const Reg g = val_[r].reg;
     if (g != kNoReg && !pinned(g) && !live(r) && !(locked_ >> g & 1)) {
-        drop_reg(r);
+        holder_[g] = kNoRef;  // the value keeps naming it: see def_from_reg
         locked_ |= 1u << g;
         return static_cast<Gpr>(g);
     }
@@ -248,7 +242,7 @@ Xmm RegAlloc::use_copy_x(Ref r) {
     r = val_[r].root;
     const Reg g = val_[r].reg;
     if (g != kNoReg && !pinned(g) && !live(r) && !(locked_ >> g & 1)) {
-        drop_reg(r);
+        holder_[g] = kNoRef;
         locked_ |= 1u << g;
         return static_cast<Xmm>(g - 16);
     }
@@ -370,8 +364,20 @@ void RegAlloc::get_slot(Ref r, unsigned slot) {
     const Reg p = pin_of(slot);
     const Ref known = p != kNoReg ? holder_[p] : slot_holds_[slot];
     const int16_t here = static_cast<int16_t>(-2 - static_cast<int>(slot));
+    if (known != kNoRef && arch_.slots[slot].type == Type::kFlags) {
+        // Not another name for it: flags may be made again from operands that only live as long as the sweep saw uses.
+        before_store(slot, r);
+        slot_holds_[slot] = r;
+        val_[r].mem = here;
+        return;
+    }
     if (known != kNoRef) {  // the same value under another name; when it was dead, only this place of it is sure
         Value& k = val_[known];
+        if (!live(known) && p == kNoReg && !fits_slot(known, slot)) {
+            slot_holds_[slot] = r;
+            val_[r].mem = here;
+            return;
+        }
         if (!live(known)) {
             if (k.reg != kNoReg && !pinned(k.reg) && holder_[k.reg] == known) holder_[k.reg] = kNoRef;
             k.reg = p;
@@ -442,6 +448,12 @@ void RegAlloc::set_slot(unsigned slot, Ref r) {
     stored(slot, r);
 }
 
+/// All of the value is in the slot's memory once stored there. A kI32 value in a kI64 slot is one known to be zero above.
+bool RegAlloc::fits_slot(Ref r, unsigned slot) const {
+    const Type t = arch_.slots[slot].type, own_type = val_[r].type;
+    return own_type == t || (own_type == Type::kI32 && t == Type::kI64) || t == Type::kFlags;
+}
+
 void RegAlloc::before_store(unsigned slot, Ref r) {
     const Ref old = slot_holds_[slot];
     if (old == kNoRef || old == r || val_[old].mem != -2 - static_cast<int>(slot)) return;
@@ -452,11 +464,7 @@ void RegAlloc::before_store(unsigned slot, Ref r) {
 void RegAlloc::stored(unsigned slot, Ref r) {
     slot_holds_[slot] = r;
     if (r == kNoRef) return;
-    // A kI32 value in a kI64 slot is one known to be zero above.
-    const Type t = arch_.slots[slot].type;
-    const Type own_type = val_[r].type;
-    const bool whole = own_type == t || (own_type == Type::kI32 && t == Type::kI64) || t == Type::kFlags;
-    if (val_[r].mem == Value::kNoMem && whole) val_[r].mem = static_cast<int16_t>(-2 - static_cast<int>(slot));
+    if (val_[r].mem == Value::kNoMem && fits_slot(r, slot)) val_[r].mem = static_cast<int16_t>(-2 - static_cast<int>(slot));
 }
 
 void RegAlloc::save_for_call(bool state) {

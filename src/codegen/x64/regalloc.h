@@ -82,6 +82,9 @@ class RegAlloc {
     void begin(const ir::Function& f, Value* values);
     /// The next instruction: locks of the one before are gone.
     void start(Ref i) { cur_ = i, locked_ = 0; }
+    /// Within one instruction: registers got so far are not used any more (values stay where they are).
+    void unlock() { locked_ = 0; }
+    void lock(Gpr g) { locked_ |= 1u << reg_of(g); }
     [[nodiscard]] Ref current() const { return cur_; }
 
     // ---- operands
@@ -107,10 +110,9 @@ class RegAlloc {
     Ref slot_holds(unsigned slot) const { return slot_holds_[slot]; }
     /// The value when `r` is an integer constant (kI32: zero extended).
     bool is_const(Ref r, uint64_t* v = nullptr) const {
-        r = val_[r].root;
-        const ir::Inst& i = (*f_)[r];
+        const ir::Inst& i = (*f_)[val_[r].root];
         if (i.op != ir::Op::kConst || in_xmm(i.type)) return false;
-        if (v) *v = i.imm;
+        if (v) *v = val_[r].type == Type::kI32 ? static_cast<uint32_t>(i.imm) : i.imm;
         return true;
     }
     /// The last use of the value is in this instruction.
@@ -200,9 +202,9 @@ class RegAlloc {
     void load(Reg d, Ref v);
     void move(Reg d, Reg s);
     void own(Reg g, Ref v);
-    void drop_reg(Ref v);
     void relocate(Ref v);   // out of a pinned register that gets a new value
     void unlock_dying();
+    bool fits_slot(Ref r, unsigned slot) const;
     Reg usable_hint(Ref r) const;
     Mem mem_of(const Value& v) const;
     int16_t alloc_spill(bool wide, Ref v);

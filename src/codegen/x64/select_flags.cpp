@@ -435,14 +435,17 @@ void Selector::fcmp_flags(Ref i) {
 
 void Selector::flag_select(Ref i) {
     const Inst& n = inst(i);
-    clobber_flags();
-    const Gpr b = raw_gpr(n.b);
-    (void)b;
-    clobber_flags();
-    const Gpr c = raw_gpr(n.c);
+    // What EFLAGS hold first: the other may have to be made there.
+    const bool c_first = eflags_ == values_[n.c].root;
+    if (!c_first && eflags_ != values_[n.b].root) keep_flags();
+    raw_gpr(c_first ? n.c : n.b);
+    keep_flags();
+    ra.unlock();
+    raw_gpr(c_first ? n.b : n.c);
     flags_changed();
+    ra.unlock();
     const Gpr t = ra.temp();
-    e.mov_rr(true, t, c);
+    ra.copy_to(t, n.c);
     const Gpr on = ra.use(n.a);
     e.test_rr(false, on, on);
     e.cmov(Cc::ne, false, t, ra.use(n.b));

@@ -369,7 +369,11 @@ void Selector::bfi(Ref i) {
         return;
     }
     // The field rotated to the bottom, pushed out by b's low bits coming in at the top, rotated into place.
-    const Gpr b = ra.use(n.b);
+    Gpr b = ra.use(n.b);
+    if (values_[n.a].root == values_[n.b].root) {
+        b = ra.temp();
+        ra.copy_to(b, n.b);
+    }
     const Gpr d = ra.def_from(i, n.a);
     if (lo != 0) e.shift_ri(Shift::ror, w, d, static_cast<uint8_t>(lo));
     e.shrd_rri(w, d, b, static_cast<uint8_t>(len));

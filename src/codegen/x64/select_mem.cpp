@@ -65,12 +65,15 @@ Mem Selector::address(Ref a, uint64_t disp) {
     return m;
 }
 
-/// The operand with base and index added up in one scratch register, which the caller owns.
+/// The operand with base and index added up in one scratch register, which the caller owns. The registers it was made
+/// of may be taken for other values then.
 Mem Selector::one_register(Mem m) {
     Mem plain = m;
     plain.gs = false;
     const Gpr t = ra.temp();
     e.lea(true, t, plain);
+    if (m.base != Mem::kNone) ra.release(static_cast<Gpr>(m.base));
+    if (m.index != Mem::kNone) ra.release(static_cast<Gpr>(m.index));
     Mem r = Mem::at(t);
     r.gs = m.gs;
     return r;
@@ -89,6 +92,17 @@ void Selector::extend_loaded(Ref i, Gpr d, Gpr s, unsigned size, bool sign) {
     }
 }
 
+/// The low 1 << size bytes of `r` in reverse order, zero above.
+void Selector::swap_bytes(Gpr r, unsigned size) {
+    if (size == 0) return;
+    e.bswap(size == 3, r);
+    if (size == 1) e.shift_ri(Shift::shr, false, r, 16);
+}
+
+void Selector::swap_bytes(Xmm d, Xmm s) {
+    e.vop(SseOp::pshufb, d, s, e.literal_mem(0x08090a0b0c0d0e0f, 0x0001020304050607));
+}
+
 void Selector::select_mem(Ref i) {
     if (opt_.system_mode && inst(i).op != Op::kFence) {
         clobber_flags();
@@ -98,7 +112,7 @@ void Selector::select_mem(Ref i) {
     switch (inst(i).op) {
         case Op::kLoad: load(i); return;
         case Op::kStore: store(i); return;
-        case Op::kLl: load_link(i); return;
+        case Op::kLl: clobber_flags(); load_link(i); return;
         case Op::kSc: clobber_flags(); store_conditional(i); return;
         case Op::kCas: clobber_flags(); cas(i); return;
         case Op::kFence:
@@ -277,12 +291,14 @@ void Selector::load_link(Ref i) {
     const Mem m = one_register(address(n.a, n.imm));
     const Gpr addr = static_cast<Gpr>(m.base);
     const unsigned size = size_of(n.sub);
+    const bool big = n.sub & MemAttr::kBig;
     if (n.type == Type::kV128) {
         const Xmm d = ra.def_x(i);
         fault_point();
         e.load128(d, m);
         e.mov_mr(true, MYNA_HDR(excl_addr), addr);
         e.store128(MYNA_HDR(excl_value), d);
+        if (big) swap_bytes(d, d);
         return;
     }
     const Gpr d = ra.def(i);
@@ -290,6 +306,7 @@ void Selector::load_link(Ref i) {
     size == 0 ? e.movzx8_rm(d, m) : size == 1 ? e.movzx16_rm(d, m) : e.mov_rm(size == 3, d, m);
     e.mov_mr(true, MYNA_HDR(excl_addr), addr);
     e.mov_mr(true, MYNA_HDR(excl_value), d);
+    if (big) swap_bytes(d, size);
     if (n.sub & MemAttr::kSigned) extend_loaded(i, d, d, size, true);
 }
 
@@ -297,20 +314,28 @@ void Selector::store_conditional(Ref i) {
     const Inst& n = inst(i);
     const unsigned size = size_of(n.sub);
     const bool wide = size == 4;
-    ra.fixed(Gpr::rax);
-    if (wide) ra.fixed(Gpr::rdx), ra.fixed(Gpr::rcx), ra.fixed(Gpr::rbx);
-    const Mem m = one_register(address(n.a, n.imm));
+    const bool big = n.sub & MemAttr::kBig;
+    Mem m;
+    if (wide) {
+        m = address_beside_quads(n);
+    } else {
+        ra.fixed(Gpr::rax);
+        m = one_register(address(n.a, n.imm));
+    }
     const Gpr addr = static_cast<Gpr>(m.base);
     Gpr v = Gpr::rbx;
     if (wide) {
-        const Xmm x = ra.use_x(n.b);
+        const Xmm x = big ? ra.use_copy_x(n.b) : ra.use_x(n.b);
+        if (big) swap_bytes(x, x);
         e.mov_gx(true, Gpr::rbx, x);
         e.pextrq(Gpr::rcx, x, 1);
     } else if (in_xmm(values_[values_[n.b].root].type)) {
         v = ra.temp();
         e.mov_gx(size == 3, v, ra.use_x(n.b));
+        if (big) swap_bytes(v, size);
     } else {
-        v = ra.use(n.b);
+        v = big ? ra.use_copy(n.b) : ra.use(n.b);
+        if (big) swap_bytes(v, size);
     }
     e.alu_rm(Alu::cmp, true, addr, MYNA_HDR(excl_addr));
     const uint32_t other = e.jcc8(Cc::ne);
@@ -335,21 +360,40 @@ void Selector::cas(Ref i) {
     }
     ra.fixed(Gpr::rax);
     const Mem m = address(n.a, n.imm);
-    const Gpr c = ra.use(n.c);
+    const bool big = n.sub & MemAttr::kBig;
+    const Gpr c = big ? ra.use_copy(n.c) : ra.use(n.c);
     ra.copy_to(Gpr::rax, n.b);
+    if (big) swap_bytes(c, size), swap_bytes(Gpr::rax, size);
     fault_point();
     e.lock();
     e.cmpxchg(size, m, c);
+    if (big) swap_bytes(Gpr::rax, size);
     if (size < 3) extend_loaded(i, Gpr::rax, Gpr::rax, size, n.sub & MemAttr::kSigned);
     ra.def_in(i, Gpr::rax);
 }
 
+/// For cmpxchg16b: the address in rdi, the four registers it works on free.
+Mem Selector::address_beside_quads(const Inst& n) {
+    ra.fixed(Gpr::rdi);
+    Mem m = address(n.a, n.imm);
+    const bool gs = m.gs;
+    m.gs = false;
+    e.lea(true, Gpr::rdi, m);
+    ra.unlock();
+    ra.lock(Gpr::rdi);
+    ra.fixed(Gpr::rax), ra.fixed(Gpr::rdx), ra.fixed(Gpr::rcx), ra.fixed(Gpr::rbx);
+    m = Mem::at(Gpr::rdi);
+    m.gs = gs;
+    return m;
+}
+
 void Selector::cas16(Ref i) {
     const Inst& n = inst(i);
-    ra.fixed(Gpr::rax), ra.fixed(Gpr::rdx), ra.fixed(Gpr::rcx), ra.fixed(Gpr::rbx);
-    const Mem m = one_register(address(n.a, n.imm));
-    const Xmm old = ra.use_x(n.b);
-    const Xmm wanted = ra.use_x(n.c);
+    const Mem m = address_beside_quads(n);
+    const bool big = n.sub & MemAttr::kBig;
+    const Xmm old = big ? ra.use_copy_x(n.b) : ra.use_x(n.b);
+    const Xmm wanted = big ? ra.use_copy_x(n.c) : ra.use_x(n.c);
+    if (big) swap_bytes(old, old), swap_bytes(wanted, wanted);
     e.mov_gx(true, Gpr::rax, old);
     e.pextrq(Gpr::rdx, old, 1);
     e.mov_gx(true, Gpr::rbx, wanted);
@@ -360,6 +404,7 @@ void Selector::cas16(Ref i) {
     const Xmm d = ra.def_over_x(i);
     e.mov_xg(true, d, Gpr::rax);
     e.pinsrq(d, d, Gpr::rdx, 1);
+    if (big) swap_bytes(d, d);
 }
 
 void Selector::rmw(Ref i) {
@@ -367,9 +412,11 @@ void Selector::rmw(Ref i) {
     const unsigned size = size_of(n.sub);
     const bool sign = n.sub & MemAttr::kSigned;
     const bool unused = values_[i].uses == 0;
-    if (n.op == Op::kRmwAdd || n.op == Op::kRmwXchg) {
+    const bool big = (n.sub & MemAttr::kBig) && size != 0;
+    if ((n.op == Op::kRmwAdd && !big) || n.op == Op::kRmwXchg) {
         const Mem m = address(n.a, n.imm);
         const Gpr t = ra.use_copy(n.b);
+        if (big) swap_bytes(t, size);
         fault_point();
         if (n.op == Op::kRmwAdd) {
             e.lock();
@@ -377,13 +424,14 @@ void Selector::rmw(Ref i) {
         } else {
             e.xchg_mr(size, m, t);
         }
+        if (big) swap_bytes(t, size);
         if (size < 3) extend_loaded(i, t, t, size, sign);
         ra.def_in(i, t);
         return;
     }
-    const bool logic = n.op == Op::kRmwAnd || n.op == Op::kRmwOr || n.op == Op::kRmwXor;
-    const Alu op = n.op == Op::kRmwAnd ? Alu::and_ : n.op == Op::kRmwOr ? Alu::or_ : Alu::xor_;
-    if (logic && unused) {
+    const bool arithmetic = n.op == Op::kRmwAnd || n.op == Op::kRmwOr || n.op == Op::kRmwXor || n.op == Op::kRmwAdd;
+    const Alu op = n.op == Op::kRmwAnd ? Alu::and_ : n.op == Op::kRmwOr ? Alu::or_ : n.op == Op::kRmwXor ? Alu::xor_ : Alu::add;
+    if (arithmetic && unused && !big) {
         const Mem m = address(n.a, n.imm);
         const Gpr b = ra.use(n.b);
         fault_point();
@@ -393,15 +441,11 @@ void Selector::rmw(Ref i) {
     }
     ra.fixed(Gpr::rax);
     Mem m = address(n.a, n.imm);
-    if (m.index != Mem::kNone) {
-        const Gpr index = static_cast<Gpr>(m.index);
-        m = one_register(m);
-        (void)index;
-    }
+    if (m.index != Mem::kNone) m = one_register(m);
     const Gpr t = ra.temp();
     Gpr b;
     const bool compare_signed = n.op == Op::kRmwSmin || n.op == Op::kRmwSmax;
-    if (logic) {
+    if (arithmetic) {
         b = ra.use(n.b);
     } else {
         b = ra.use_copy(n.b);
@@ -410,19 +454,25 @@ void Selector::rmw(Ref i) {
     fault_point();
     size == 0 ? e.movzx8_rm(Gpr::rax, m) : size == 1 ? e.movzx16_rm(Gpr::rax, m) : e.mov_rm(size == 3, Gpr::rax, m);
     const uint32_t again = e.offset();
-    if (logic) {
-        e.mov_rr(true, t, Gpr::rax);
+    if (arithmetic || big) e.mov_rr(true, t, Gpr::rax);
+    if (big) swap_bytes(t, size);
+    if (arithmetic) {
         e.alu_rr(op, size == 3, t, b);
     } else {
-        widen(t, Gpr::rax, size, compare_signed);
+        widen(t, big ? t : Gpr::rax, size, compare_signed);
         e.alu_rr(Alu::cmp, size == 3, t, b);
         const Cc take = n.op == Op::kRmwSmin ? Cc::g : n.op == Op::kRmwSmax ? Cc::l : n.op == Op::kRmwUmin ? Cc::a : Cc::b;
         e.cmov(take, size == 3, t, b);
+    }
+    if (big) {
+        if (size == 1) e.movzx16_rr(t, t);
+        swap_bytes(t, size);
     }
     fault_point();
     e.lock();
     e.cmpxchg(size, m, t);
     e.jcc8_to(Cc::ne, again);
+    if (big) swap_bytes(Gpr::rax, size);
     if (size < 3) extend_loaded(i, Gpr::rax, Gpr::rax, size, sign);
     ra.def_in(i, Gpr::rax);
 }

@@ -178,8 +178,11 @@ class Selector {
     void store_conditional(Ref i);
     void load_from(Ref i, Mem m);
     void store_to(Ref i, Mem m);
+    void swap_bytes(Gpr r, unsigned size);
+    void swap_bytes(Xmm d, Xmm s);
     void widen(Gpr d, Gpr s, unsigned size, bool sign);
     Mem one_register(Mem m);
+    Mem address_beside_quads(const Inst& n);
     void select_softmmu(Ref i);
     void extend_loaded(Ref i, Gpr d, Gpr s, unsigned size, bool sign);
 
