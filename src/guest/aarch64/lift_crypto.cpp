@@ -38,7 +38,7 @@ bool SimdLifter::crypto_sha2reg(const CryptoSha2reg& i) {
             break;
         }
         case 1: set_v(i.rd, b_.vcall(kHelper_sha1su1, 0, v(i.rd), v(i.rn))); break;
-        default: set_v(i.rd, vop(Op::kVSha256Su, 0, v(i.rd), v(i.rn), kNoRef, 0));
+        default: set_v(i.rd, vop(Op::kVSha256Su, 0, v(i.rd), v(i.rn), v(i.rn), 0));  // the third is not looked at
     }
     return true;
 }
