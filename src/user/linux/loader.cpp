@@ -60,10 +60,10 @@ Result<void> map_segment(Process& p, const ProgramFile& f, const ElfSegment& s, 
         const int64_t r = p.memory.mmap(file_top, mem_end - file_top, s.prot, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0);
         if (r < 0) return no_room(f, r);
     }
-    // The rest of the file's last page is bss.
+    // The rest of the file's last page is zero to its end: ld.so's first malloc takes what bss leaves of it.
     if (mem_end > file_end && file_end < file_top && (s.prot & PROT_WRITE) != 0) {
         static constexpr char kZero[kPage] = {};
-        p.memory.copy_out(file_end, kZero, std::min(file_top, mem_end) - file_end);
+        p.memory.copy_out(file_end, kZero, file_top - file_end);
     }
     return {};
 }
