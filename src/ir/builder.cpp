@@ -29,12 +29,9 @@ constexpr uint8_t kTraits[] = {
 #undef IR_OP
 };
 
-// An instruction as three words: what sharing compares and hashes.
-using Words = std::array<uint64_t, 3>;
-inline Words words_of(const Inst& i) noexcept { return std::bit_cast<Words>(i); }
-inline unsigned hash(const Words& w) noexcept {
-    const uint64_t h = w[0] * 0x9e3779b97f4a7c15 ^ std::rotl(w[1], 23) * 0xbf58476d1ce4e5b9 ^ w[2] * 0x94d049bb133111eb;
-    return static_cast<unsigned>((h ^ h >> 29) * 0x9e3779b97f4a7c15 >> 56);
+inline unsigned hash(const std::array<uint64_t, 3>& w) noexcept {
+    const uint64_t h = (w[0] ^ std::rotl(w[1], 23)) * 0x9e3779b97f4a7c15 ^ w[2] * 0xbf58476d1ce4e5b9;
+    return static_cast<unsigned>((h ^ h >> 32) * 0x94d049bb133111eb >> 56);
 }
 
 }  // namespace
@@ -57,26 +54,15 @@ void Builder::forget_slots() {
     std::fill_n(slot_value_.begin(), std::min<size_t>(arch_.slots.size(), kMaxSlots), kNoRef);
 }
 
-Type Builder::type_of(Ref r) const noexcept { return result_type(f_.insts[r]); }
-
-bool Builder::is_const(Ref r, uint64_t* value) const noexcept {
-    if (r == kNoRef) return false;
-    const Inst& i = f_.insts[r];
-    if (i.op != Op::kConst) return false;
-    if (value) *value = i.imm;
-    return true;
-}
-
 Ref Builder::emit(Op op, Type type, uint8_t sub, Ref a, Ref b, Ref c, uint64_t imm) {
     const uint8_t t = kTraits[static_cast<unsigned>(op)];
-    Inst i{op, type, sub, a, b, c, imm};
-    if (t & kSpecial) [[unlikely]] return slow_emit(i);
-    if (opt_.fold && (t & kFoldable)) {
-        if ((t & kCommutes) && is_const(i.a)) std::swap(i.a, i.b);
-        const Ref r = fold(i);
-        if (r != kNoRef) return r;
-    }
-    return kTraits[static_cast<unsigned>(i.op)] & kPure ? share(i) : append(i);
+    if ((t & kCommutes) && is_const(a) && opt_.fold) std::swap(a, b);
+    const Words w = words(op, type, sub, a, b, c, imm);
+    if (t & kSpecial) [[unlikely]] return slow_emit(std::bit_cast<Inst>(w));
+    if (!opt_.fold || !(t & kFoldable)) return t & kPure ? share(w) : append(w);
+    auto i = std::bit_cast<Inst>(w);
+    if (const Ref r = fold(i); r != kNoRef) return r;
+    return kTraits[static_cast<unsigned>(i.op)] & kPure ? share(std::bit_cast<Words>(i)) : append(i);
 }
 
 Ref Builder::slow_emit(const Inst& i) {
@@ -104,26 +90,25 @@ Ref Builder::slow_emit(const Inst& i) {
 
 Ref Builder::find(const Inst& i) const noexcept {
     if (!opt_.share) return kNoRef;
-    const Words w = words_of(i);
+    const auto w = std::bit_cast<Words>(i);
     const Ref old = shared_[hash(w)];
-    return old < f_.insts.size() && words_of(f_.insts[old]) == w ? old : kNoRef;
+    return old < f_.insts.size() && std::bit_cast<Words>(f_.insts[old]) == w ? old : kNoRef;
 }
 
-Ref Builder::share(const Inst& i) {
-    if (!opt_.share) return append(i);
-    const Words w = words_of(i);
+Ref Builder::share(const Words& w) {
+    if (!opt_.share) return append(w);
     Ref& entry = shared_[hash(w)];
-    if (entry < f_.insts.size() && words_of(f_.insts[entry]) == w) {
+    if (entry < f_.insts.size() && std::bit_cast<Words>(f_.insts[entry]) == w) {
         // Exception flags that a state call may have read or cleared must be raised again.
-        if (entry >= call_floor_ || !(kTraits[static_cast<unsigned>(i.op)] & kFp)) return entry;
+        if (entry >= call_floor_ || !(kTraits[w[0] & 0xffff] & kFp)) return entry;
     }
     entry = static_cast<Ref>(f_.insts.size());
-    return append(i);
+    return append(w);
 }
 
 Ref Builder::imm(uint64_t v, Type t) {
     if (const unsigned w = width_of(t); w < 64) v &= low_mask(w);
-    return share(Inst{Op::kConst, t, 0, kNoRef, kNoRef, kNoRef, v});
+    return share(words(Op::kConst, t, 0, kNoRef, kNoRef, kNoRef, v));
 }
 
 Ref Builder::vimm(uint64_t lo, uint64_t hi) {
@@ -133,24 +118,24 @@ Ref Builder::vimm(uint64_t lo, uint64_t hi) {
         for (index = 0; index < f_.vconsts.size() && !(f_.vconsts[index] == v);) ++index;
     }
     if (index == f_.vconsts.size()) f_.vconsts.push_back(v);
-    return share(Inst{Op::kVConst, Type::kV128, 0, kNoRef, kNoRef, kNoRef, index});
+    return share(words(Op::kVConst, Type::kV128, 0, kNoRef, kNoRef, kNoRef, index));
 }
 
 Ref Builder::get(unsigned slot) {
     if (const Ref known = slot_value_[slot]; known != kNoRef) return known;
-    const Ref r = append(Inst{Op::kGet, arch_.slots[slot].type, 0, kNoRef, kNoRef, kNoRef, slot});
+    const Ref r = append(words(Op::kGet, arch_.slots[slot].type, 0, kNoRef, kNoRef, kNoRef, slot));
     if (opt_.forward) hold(slot, r);
     return r;
 }
 
 void Builder::set(unsigned slot, Ref v) {
     if (slot_value_[slot] == v) return;
-    append(Inst{Op::kSet, Type::kVoid, 0, v, kNoRef, kNoRef, slot});
+    append(words(Op::kSet, Type::kVoid, 0, v, kNoRef, kNoRef, slot));
     if (opt_.forward) hold(slot, v);
 }
 
 void Builder::insn(uint64_t pc, unsigned bytes) {
-    append(Inst{Op::kInsn, Type::kVoid, static_cast<uint8_t>(bytes), kNoRef, kNoRef, kNoRef, pc});
+    append(words(Op::kInsn, Type::kVoid, static_cast<uint8_t>(bytes), kNoRef, kNoRef, kNoRef, pc));
     ++f_.guest_insns;
     if (!f_.ranges.empty() && f_.ranges.back().pc + f_.ranges.back().bytes == pc) {
         f_.ranges.back().bytes += bytes;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <vector>
 
@@ -29,9 +30,15 @@ class Builder {
 
     Function& function() noexcept { return f_; }
     [[nodiscard]] const Inst& inst(Ref r) const noexcept { return f_.insts[r]; }
-    [[nodiscard]] Type type_of(Ref r) const noexcept;
+    [[nodiscard]] Type type_of(Ref r) const noexcept { return result_type(f_.insts[r]); }
     /// True and the value when `r` is a kConst.
-    bool is_const(Ref r, uint64_t* value = nullptr) const noexcept;
+    bool is_const(Ref r, uint64_t* value = nullptr) const noexcept {
+        if (r == kNoRef) return false;
+        const Inst& i = f_.insts[r];
+        if (i.op != Op::kConst) return false;
+        if (value) *value = i.imm;
+        return true;
+    }
 
     // ---- the general form; folds, shares, then appends
     Ref emit(Op op, Type type, uint8_t sub, Ref a = kNoRef, Ref b = kNoRef, Ref c = kNoRef, uint64_t imm = 0);
@@ -104,11 +111,19 @@ class Builder {
     static constexpr unsigned kShareSize = 256;  // direct-mapped table of recent pure values
     static constexpr unsigned kHomeSize = 256;
 
-    Ref append(const Inst& i) {
-        f_.insts.push_back(i);
+    // An instruction as three words: what sharing compares and hashes. On the fast path instructions are made of words
+    // and not of fields: a wide load behind narrow stores would wait for them.
+    using Words = std::array<uint64_t, 3>;
+    static Words words(Op op, Type type, uint8_t sub, Ref a, Ref b, Ref c, uint64_t imm) noexcept {
+        return {static_cast<uint64_t>(op) | static_cast<uint64_t>(type) << 16 | uint64_t{sub} << 24 | uint64_t{a} << 32,
+                uint64_t{b} | uint64_t{c} << 32, imm};
+    }
+    Ref append(const Words& w) {
+        f_.insts.push_back(std::bit_cast<Inst>(w));
         return static_cast<Ref>(f_.insts.size() - 1);
     }
-    Ref share(const Inst& i);
+    Ref append(const Inst& i) { return append(std::bit_cast<Words>(i)); }
+    Ref share(const Words& w);
     Ref slow_emit(const Inst& i);
     void forget_slots();
     void hold(unsigned slot, Ref v) {

@@ -18,31 +18,7 @@ constexpr std::array<OpInfo, static_cast<size_t>(Op::kCount)> kOps{
 #undef IR_OP
 };
 
-// kAsInst stands for "as Inst::type says".
-constexpr auto kAsInst = static_cast<Type>(0xff);
-constexpr Type fixed_type(std::string_view result) {
-    switch (result[0]) {
-        case 'B':
-        case 'i': return Type::kI32;
-        case 'l': return Type::kI64;
-        case 'F': return Type::kFlags;
-        case 'v': return Type::kV128;
-        case 'V': return Type::kVoid;
-        default: return kAsInst;
-    }
-}
-constexpr Type kFixedType[] = {
-#define IR_OP(name, text, result, args, props, doc) fixed_type(result),
-#include "ir/ops.inc"
-#undef IR_OP
-};
-
 }  // namespace
-
-Type result_type(const Inst& i) noexcept {
-    const Type t = kFixedType[static_cast<size_t>(i.op)];
-    return t == kAsInst ? i.type : t;
-}
 
 const OpInfo& info(Op op) noexcept { return kOps[static_cast<size_t>(op)]; }
 

@@ -23,8 +23,31 @@ struct OpInfo {
 /// Properties of `op`.
 const OpInfo& info(Op op) noexcept;
 
+namespace detail {
+inline constexpr auto kAsInst = static_cast<Type>(0xff);
+constexpr Type fixed_type(std::string_view result) {
+    switch (result[0]) {
+        case 'B':
+        case 'i': return Type::kI32;
+        case 'l': return Type::kI64;
+        case 'F': return Type::kFlags;
+        case 'v': return Type::kV128;
+        case 'V': return Type::kVoid;
+        default: return kAsInst;
+    }
+}
+inline constexpr Type kFixedType[] = {
+#define IR_OP(name, text, result, args, props, doc) fixed_type(result),
+#include "ir/ops.inc"
+#undef IR_OP
+};
+}  // namespace detail
+
 /// The type of the value that `i` makes; kVoid when it makes none.
-Type result_type(const Inst& i) noexcept;
+inline Type result_type(const Inst& i) noexcept {
+    const Type t = detail::kFixedType[static_cast<size_t>(i.op)];
+    return t == detail::kAsInst ? i.type : t;
+}
 
 /// A piece of guest code a block was made from.
 struct GuestRange {

@@ -43,31 +43,24 @@ void Sweep::run(const Function& f, const guest::GuestArch& arch, SweepOptions op
     fuse.assign(n, Fuse::kNone);
     last_use.assign(n, 0);
     overwritten_.assign(arch.slots.size(), 0);
+    uint32_t epoch = 1, flags_epoch = 1;
     uint32_t next_set = static_cast<uint32_t>(n);  // the next live set after the current instruction
 
-    const auto registers_seen = [&](bool flags) {
-        for (size_t s = 0; s < overwritten_.size(); ++s) {
-            if (flags || arch.slots[s].type != Type::kFlags) overwritten_[s] = 0;
-        }
-    };
-    bool any_overwritten = false;
     for (auto r = static_cast<uint32_t>(n); r-- > 0;) {
         const Inst& i = f.insts[r];
         const Row row = kRows[static_cast<size_t>(i.op)];
         if (row.effects & kIsSet) {
-            if (opt.dead_sets && overwritten_[i.imm]) continue;
-            overwritten_[i.imm] = 1;
-            any_overwritten = true;
+            const uint32_t now = arch.slots[i.imm].type == Type::kFlags ? flags_epoch : epoch;
+            if (opt.dead_sets && overwritten_[i.imm] == now) continue;
+            overwritten_[i.imm] = now;
             next_set = r;
         } else if (!(row.effects & kKeep) && !uses[r]) {
             continue;
         }
         live[r] = 1;
         if (row.effects & kIsGet) overwritten_[i.imm] = 0;
-        if ((row.effects & kSeesRegisters) && any_overwritten) {
-            registers_seen(row.effects & kSeesFlags);
-            any_overwritten = !(row.effects & kSeesFlags);  // only flags may be left
-        }
+        if (row.effects & kSeesRegisters) ++epoch;
+        if (row.effects & kSeesFlags) ++flags_epoch;
         // A fused value is needed where its user stands, so nothing may overwrite a register in between.
         uint32_t at = r;
         if (opt.fuse && uses[r] == 1 && last_use[r] < next_set) {

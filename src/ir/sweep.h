@@ -40,7 +40,8 @@ struct Sweep {
 
   private:
     void use(Ref r, uint32_t at);
-    std::vector<uint8_t> overwritten_;  // by slot: set again before anything can see it
+    // By slot: set again before anything can see it, when equal to the current epoch. Seeing all registers is a new epoch.
+    std::vector<uint32_t> overwritten_;
 };
 
 /// Removes what the sweep found dead and renumbers (logs and tests; back ends skip dead instructions instead).

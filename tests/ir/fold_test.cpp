@@ -23,10 +23,7 @@ struct Case {
     std::string name, in, out;
 };
 
-std::string path_of(const std::string& file) {
-    std::string dir = __FILE__;
-    return dir.substr(0, dir.rfind('/') + 1) + file;
-}
+std::string path_of(const std::string& file) { return std::string(MYNA_TEST_DATA "/") + file; }
 
 std::vector<Case> read_cases(const std::string& file, std::string* head) {
     std::ifstream in(path_of(file));
