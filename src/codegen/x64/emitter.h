@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -327,7 +328,10 @@ class Emitter {
     uint32_t jcc32(Cc c) { return put8(0x0f), put8(0x80 | static_cast<unsigned>(c)), put32(0), offset() - 4; }
     uint32_t jmp32() { return put8(0xe9), put32(0), offset() - 4; }
     uint32_t call32() { return put8(0xe8), put32(0), offset() - 4; }
-    void bind8(uint32_t field) { *at(field) = static_cast<uint8_t>(offset() - field - 1); }
+    void bind8(uint32_t field) {
+        if (offset() - field - 1 > 127) std::abort();  // a short jump over too much: a bug of the caller
+        *at(field) = static_cast<uint8_t>(offset() - field - 1);
+    }
     void bind32(uint32_t field) { set_rel32(field, offset()); }
     /// A backward jump to `target` (an offset in this block).
     void jmp_to(uint32_t target) { set_rel32(jmp32(), target); }

@@ -240,11 +240,11 @@ Result<Stubs> write_stubs(const guest::GuestArch& arch, const Layout& layout, co
     e.call_r(Gpr::rax);
     e.alu_ri(Alu::add, true, Gpr::rsp, 8);
     e.alu_mi(Alu::cmp, false, MYNA_HDR(exit_reason), 0);
-    const uint32_t leaves = e.jcc8(Cc::ne);
+    const uint32_t leaves = e.jcc32(Cc::ne);
     w.flags_to_raw();
     w.pinned_to_state(false);
     e.ret();
-    e.bind8(leaves);
+    e.bind32(leaves);
     e.alu_ri(Alu::add, true, Gpr::rsp, 8);  // the return address into the block
     e.mov_rm(false, Gpr::rax, MYNA_HDR(exit_reason));
     e.jmp_to(leave);
