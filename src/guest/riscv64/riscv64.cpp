@@ -20,18 +20,17 @@ namespace {
 constexpr uint8_t kIntOrder[] = {15, 14, 10, 13, 2, 8, 11, 12, 9, 1, 16, 17, 18, 19, 6, 5, 7, 28, 20, 21};
 constexpr uint8_t kFpOrder[] = {15, 14, 10, 13, 11, 12, 8, 9, 16, 17, 0, 1, 2, 3, 18, 19};
 
-constexpr const char* kIntSlots[32] = {
-    "x0", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0", "a1", "a2", "a3", "a4", "a5",
-    "a6", "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6"};
-constexpr const char* kFpSlots[32] = {
-    "ft0", "ft1", "ft2", "ft3", "ft4", "ft5", "ft6", "ft7", "fs0", "fs1", "fa0", "fa1", "fa2", "fa3", "fa4", "fa5",
-    "fa6", "fa7", "fs2", "fs3", "fs4", "fs5", "fs6", "fs7", "fs8", "fs9", "fs10", "fs11", "ft8", "ft9", "ft10", "ft11"};
+constexpr const char* kSlotNames[kSlotCount] = {
+    "x0",  "x1",  "x2",  "x3",  "x4",  "x5",  "x6",  "x7",  "x8",  "x9",  "x10", "x11", "x12", "x13", "x14", "x15",
+    "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x29", "x30", "x31",
+    "f0",  "f1",  "f2",  "f3",  "f4",  "f5",  "f6",  "f7",  "f8",  "f9",  "f10", "f11", "f12", "f13", "f14", "f15",
+    "f16", "f17", "f18", "f19", "f20", "f21", "f22", "f23", "f24", "f25", "f26", "f27", "f28", "f29", "f30", "f31"};
 
 constexpr std::array<Slot, kSlotCount> make_slots() {
     std::array<Slot, kSlotCount> s{};
     for (unsigned n = 0; n < 32; ++n) {
-        s[kX0 + n] = {kIntSlots[n], ir::Type::kI64, static_cast<uint16_t>(offsetof(State, x) + n * 8), 0};
-        s[kF0 + n] = {kFpSlots[n], ir::Type::kF64, static_cast<uint16_t>(offsetof(State, f) + n * 8), 0};
+        s[kX0 + n] = {kSlotNames[kX0 + n], ir::Type::kI64, static_cast<uint16_t>(offsetof(State, x) + n * 8), 0};
+        s[kF0 + n] = {kSlotNames[kF0 + n], ir::Type::kF64, static_cast<uint16_t>(offsetof(State, f) + n * 8), 0};
     }
     uint8_t rank = 0;
     for (uint8_t n : kIntOrder) s[kX0 + n].pin = ++rank;

@@ -241,13 +241,50 @@ BatchResult Batch::run_evaluator() {
         if (e.reason == ir::ExitReason::kSyscall) break;
         if (e.reason != ir::ExitReason::kNone && e.reason != ir::ExitReason::kMode && e.reason != ir::ExitReason::kIcache &&
             e.reason != ir::ExitReason::kYield) {
-            r.error = "stopped with exit reason " + std::to_string(static_cast<int>(e.reason)) + " at " + std::to_string(hdr.pc);
-            for (size_t n = 0; n < streams_.size(); ++n)
-                if (hdr.pc >= streams_[n].start && (n + 1 == streams_.size() || hdr.pc < streams_[n + 1].start)) r.error += "\n" + describe(n);
+            r.error = stopped_at(e.reason, hdr.pc);
             return r;
         }
     }
     return result();
+}
+
+namespace {
+class ImageMemory final : public jit::GuestMemory {
+  public:
+    explicit ImageMemory(uint64_t end) : end_(align_up(end, 4096)) {}
+    bool executable(uint64_t addr, uint64_t len) override { return addr >= kImage && addr + len <= end_; }
+    void code_on_page(uint64_t) override {}
+
+  private:
+    uint64_t end_;
+};
+}  // namespace
+
+BatchResult Batch::run_jit(const jit::EngineOptions& opt) {
+    reset();
+    BatchResult r;
+    ImageMemory memory(kImage + code_.size());
+    auto engine = jit::Engine::create(guest_.arch(), guest_.cpu(), opt, memory);
+    if (!engine) {
+        r.error = engine.error().message;
+        return r;
+    }
+    const auto vcpu = (*engine)->create_vcpu();
+    vcpu->header().pc = entry();
+    for (;;) {
+        const ir::ExitReason reason = vcpu->run();
+        if (reason == ir::ExitReason::kSyscall) return result();
+        if (reason == ir::ExitReason::kYield || reason == ir::ExitReason::kPoll) continue;
+        r.error = stopped_at(reason, vcpu->header().pc);
+        return r;
+    }
+}
+
+std::string Batch::stopped_at(ir::ExitReason reason, uint64_t pc) const {
+    std::string text = "stopped with exit reason " + std::to_string(static_cast<int>(reason)) + " at " + std::to_string(pc);
+    for (size_t n = 0; n < streams_.size(); ++n)
+        if (pc >= streams_[n].start && (n + 1 == streams_.size() || pc < streams_[n + 1].start)) text += "\n" + describe(n);
+    return text;
 }
 
 std::string Batch::elf() const {
@@ -390,8 +427,8 @@ std::string Batch::memory_differences(const BatchResult& ours, const BatchResult
     return text;
 }
 
-std::string Batch::compare(Run ours, Run oracle) {
-    const BatchResult a = (this->*ours)(), b = (this->*oracle)();
+std::string Batch::compare(const Run& ours, const Run& oracle) {
+    const BatchResult a = ours(*this), b = oracle(*this);
     if (!a.error.empty()) return "ours: " + a.error;
     if (!b.error.empty()) return "oracle: " + b.error;
     size_t stream;
@@ -404,7 +441,7 @@ std::string Batch::compare(Run ours, Run oracle) {
     while (low + 1 < high || (found.empty() && low < high)) {
         const size_t middle = low + (high - low + 1) / 2;
         truncate(middle);
-        const BatchResult c = (this->*ours)(), d = (this->*oracle)();
+        const BatchResult c = ours(*this), d = oracle(*this);
         std::string now = c.error.empty() && d.error.empty() ? memory_differences(c, d) : "";
         if (now.empty()) {
             low = middle;

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -20,6 +21,7 @@
 
 #include "guest/common/arch.h"
 #include "guest/common/decode_row.h"
+#include "jit/engine.h"
 
 namespace myna::test {
 
@@ -116,6 +118,8 @@ class Batch {
 
     /// Runs the streams by lifting blocks and evaluating their IR.
     BatchResult run_evaluator();
+    /// Runs the streams as translated code.
+    BatchResult run_jit(const jit::EngineOptions& opt);
     BatchResult run_qemu();
     BatchResult run_unicorn();
 
@@ -125,10 +129,10 @@ class Batch {
     void reset();
     BatchResult result() const;
 
-    using Run = BatchResult (Batch::*)();
+    using Run = std::function<BatchResult(Batch&)>;
     /// Runs both. Empty when equal; else what differs in the first stream that differs, with its instructions. Memory is
     /// compared at the end; where it differs, shorter runs find the stream that made it so.
-    [[nodiscard]] std::string compare(Run ours, Run oracle);
+    [[nodiscard]] std::string compare(const Run& ours, const Run& oracle);
 
     [[nodiscard]] size_t insn_count() const noexcept;
     [[nodiscard]] std::string describe(size_t stream) const;
@@ -146,6 +150,7 @@ class Batch {
     [[nodiscard]] std::string register_differences(const BatchResult& ours, const BatchResult& oracle, size_t& stream) const;
     [[nodiscard]] std::string memory_differences(const BatchResult& ours, const BatchResult& oracle) const;
     [[nodiscard]] std::string elf() const;
+    [[nodiscard]] std::string stopped_at(ir::ExitReason reason, uint64_t pc) const;
 
     const GuestUnderTest& guest_;
     BatchOptions opt_;
