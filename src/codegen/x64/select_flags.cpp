@@ -188,7 +188,8 @@ void Selector::emit_flags(Ref f) {
         compare_operands(w, n.a, n.b);
         set_eflags(f, Form::kSub);
     } else if (n.op == Op::kFlAdd) {
-        const Gpr t = ra.use_copy(n.a);
+        const Gpr t = ra.temp();  // not use_copy: the instruction that needs the flags may need the operand too
+        ra.copy_to(t, n.a);
         alu_with(Alu::add, w, t, n.b);
         set_eflags(f, Form::kAdd);
     } else {
@@ -228,7 +229,7 @@ void Selector::prepare_flags(Ref f) {
 }
 
 void Selector::prepare_condition(Ref c) {
-    if ((values_[c].marks & Value::kFused) && inst(c).op == Op::kCond)
+    if ((values_[c].marks & Value::kFused) && inst(c).op == Op::kCond && inst(c).sub != static_cast<uint8_t>(Cond::kAl))
         prepare_flags(inst(c).a);
     else
         keep_flags();
@@ -352,6 +353,10 @@ void Selector::select_flags(Ref i) {
         case Op::kFlCcmp: ccmp(i); return;
         case Op::kFlSel: flag_select(i); return;
         case Op::kCond: {
+            if (n.sub == static_cast<uint8_t>(Cond::kAl)) {
+                e.mov_ri(ra.def(i), 1);
+                return;
+            }
             prepare_flags(n.a);
             const Cc cc = cond_of(values_[n.a].root, static_cast<Cond>(n.sub));
             const Gpr d = ra.def_over(i);
@@ -375,6 +380,13 @@ void Selector::ccmp(Ref i) {
     int32_t k = 0;
     const bool is_imm = imm32_of(n.c, w, &k);
     const Gpr c = is_imm ? Gpr::rax : ra.use(n.c);
+    const Alu op = add ? Alu::add : Alu::cmp;
+    if (n.sub == static_cast<uint8_t>(Cond::kAl)) {
+        is_imm ? e.alu_ri(op, w, b, k) : e.alu_rr(op, w, b, c);
+        flags_changed();
+        set_eflags(i, add ? Form::kAdd : Form::kSub);
+        return;
+    }
     const Cc cc = cond_of(values_[n.a].root, static_cast<Cond>(n.sub));
     Cold& cold = cold_if(invert(cc), [](Selector& s, const Cold& self) {
         s.e.mov_ri(Gpr::rax, self.data[0]);
@@ -384,7 +396,6 @@ void Selector::ccmp(Ref i) {
     });
     const uint32_t raw = raw_from_nzcv(static_cast<uint32_t>(n.imm & 15) << 28);
     cold.data[0] = add ? raw ^ kRawBorrow : raw;
-    const Alu op = add ? Alu::add : Alu::cmp;
     is_imm ? e.alu_ri(op, w, b, k) : e.alu_rr(op, w, b, c);
     cold.back = e.offset();
     flags_changed();
