@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "codegen/x64/flags_form.h"
+#include "codegen/x64/select_fp.h"
 #include "codegen/x64/selector.h"
 #include "ir/lanes.h"
 
@@ -425,8 +426,8 @@ void Selector::fcmp_flags(Ref i) {
     Xmm b = ra.use_x(n.b);
     if (n.type == Type::kF16) {
         const Xmm ta = ra.temp_x(), tb = ra.temp_x();
-        e.vop(SseOp::cvtph2ps, ta, a);
-        e.vop(SseOp::cvtph2ps, tb, b);
+        widen_half(*this, ta, a);
+        widen_half(*this, tb, b);
         a = ta, b = tb;
     }
     // Conditions that are true or false for "unordered" the other way round read the swapped comparison directly.

@@ -66,7 +66,8 @@ class Aarch64SimdRandom : public ::testing::Test {
         jit::EngineOptions options;
         options.cache_bytes = size_t{16} << 20;
         const char* accel = std::getenv("MYNA_A64_ACCEL");
-        if (accel != nullptr && std::string_view(accel) == "interp") options.accel = jit::Accel::kInterp;
+        jit_ = accel == nullptr || std::string_view(accel) != "interp";
+        if (!jit_) options.accel = jit::Accel::kInterp;
         if (const char* mask = std::getenv("MYNA_HOST_MASK")) options.host_mask = {mask};
         ours_ = make_myna(*parse_cpu("max"), options);
         oracle_ = make_unicorn();
@@ -83,6 +84,9 @@ class Aarch64SimdRandom : public ::testing::Test {
     std::string compare(std::span<const uint32_t> code, const Registers& start) {
         Registers a = start, b = start;
         const Stop theirs = oracle_->run(code, b), mine = ours_->run(code, a);
+        // A result rounded up to the smallest normal: translated code does not raise underflow (docs/floating-point.md).
+        constexpr uint32_t kUnderflow = 8, kInexact = 16;
+        if (jit_ && (a.fpsr ^ b.fpsr) == kUnderflow && (b.fpsr & (kUnderflow | kInexact)) == (kUnderflow | kInexact)) a.fpsr = b.fpsr;
         std::string text;
         if (mine != theirs) text += "  stop " + std::to_string(static_cast<int>(mine)) + ", oracle " + std::to_string(static_cast<int>(theirs)) + "\n";
         text += difference(a, b);
@@ -153,6 +157,7 @@ class Aarch64SimdRandom : public ::testing::Test {
         }
     }
 
+    bool jit_ = true;
     std::unique_ptr<Machine> ours_, oracle_;
     std::vector<const DecodeRow*> rows_;
 };
