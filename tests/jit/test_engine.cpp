@@ -56,11 +56,9 @@ class EngineTest : public testing::Test {
         return *reinterpret_cast<uint64_t*>(static_cast<uint8_t*>((v ? v : vcpu.get())->state()) + slot.offset);
     }
     static size_t find_slot(rv::Reg r) {
-        static constexpr std::string_view kNames[] = {"zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0",
-                                                      "s1", "a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7"};
         for (size_t i = 0; i < kArch.slots.size(); ++i)
-            if (kArch.slots[i].name == kNames[r]) return i;
-        ADD_FAILURE() << "no slot for " << kNames[r];
+            if (kArch.slots[i].name == "x" + std::to_string(r)) return i;
+        ADD_FAILURE() << "no slot for x" << r;
         return 0;
     }
     ExitReason run_from(uint64_t offset) {
