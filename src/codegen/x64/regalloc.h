@@ -140,7 +140,7 @@ class RegAlloc {
     bool is_zext(Ref r) const { return val_[val_[r].root].marks & Value::kZext; }
     /// The XMM register of `r` is zero from bit `n` (16, 32, 64) up; greater: nothing is said.
     void mark_zero_from(Ref r, unsigned n) {
-        val_[r].marks |= n == 16 ? Value::kZeroFrom16 | Value::kZeroFrom32 | Value::kZeroFrom64
+        val_[val_[r].root].marks |= n == 16 ? Value::kZeroFrom16 | Value::kZeroFrom32 | Value::kZeroFrom64
                          : n == 32 ? Value::kZeroFrom32 | Value::kZeroFrom64
                          : n == 64 ? Value::kZeroFrom64 : 0;
     }
@@ -151,6 +151,22 @@ class RegAlloc {
     }
     /// The type the register of `r` was made with: that of the value it is another name of.
     Type root_type(Ref r) const { return val_[val_[r].root].type; }
+    /// `r` is scalar FP value `a` with the bits above it made definite, and may be made so in a's own register: nobody
+    /// looks there. No when that register is not the one `r` is wanted in.
+    bool may_widen(Ref r, Ref a) const {
+        const Value& v = val_[val_[a].root];
+        if (v.reg == kNoReg || v.type != val_[a].type || v.type == Type::kV128 || (*f_)[val_[a].root].op == ir::Op::kConst) return false;
+        const Reg h = usable_hint(r);
+        return h == kNoReg || h == v.reg;
+    }
+    /// `r`, of type kF64 or kV128, is what now is in the register of scalar `a`; `a` is its low part from here on.
+    void widen(Ref r, Ref a) {
+        Value& v = val_[val_[a].root];
+        v.type = val_[r].type;
+        v.mem = Value::kNoMem;
+        v.marks &= static_cast<uint8_t>(~(Value::kZeroFrom64 | Value::kZeroFrom32 | Value::kZeroFrom16));
+        alias(r, a);
+    }
     /// def_from_x(r, a) would give the register `a` is in, and `a` be lost.
     bool in_place(Ref r, Ref a) const {
         const Reg g = where(a), h = usable_hint(r);

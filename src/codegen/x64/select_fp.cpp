@@ -157,9 +157,13 @@ void compare_scalars(Selector& s, Ref i) {
 
 void box(Selector& s, Ref i) {
     const Inst& in = s.inst(i);
-    const uint64_t ones = operand_type(s, in.a) == Type::kF16 ? ~uint64_t{0xffff} : ~uint64_t{0xffffffff};
+    const Mem ones = s.e.literal_mem(operand_type(s, in.a) == Type::kF16 ? ~uint64_t{0xffff} : ~uint64_t{0xffffffff}, 0);
     const Xmm a = s.ra.use_x(in.a);
-    s.e.vop(SseOp::orps, s.ra.def_over_x(i), a, s.e.literal_mem(ones, 0));
+    if (s.ra.may_widen(i, in.a)) {
+        s.e.vop(SseOp::orps, a, a, ones);
+        return s.ra.widen(i, in.a);
+    }
+    s.e.vop(SseOp::orps, s.ra.def_over_x(i), a, ones);
 }
 
 /// PTEST sets CF when all bits of the mask are set.
@@ -192,16 +196,27 @@ void bitcast(Selector& s, Ref i) {
     if (!wide) s.ra.mark_zext(i);
 }
 
-void zero_extend(Selector& s, Ref i) {
-    const Inst& in = s.inst(i);
-    const Type from = operand_type(s, in.a);
-    if (s.ra.is_zero_from(in.a, bits_of(from))) return s.ra.alias(i, in.a);
-    const Xmm a = s.ra.use_x(in.a);
-    const Xmm d = s.ra.def_over_x(i);
-    s.ra.mark_zero_from(i, bits_of(from));
+void zero_above(Selector& s, Type from, Xmm d, Xmm a) {
     if (from == Type::kF64) s.e.vop(SseOp::movq, d, a);
     else if (from == Type::kF32) s.e.vop_i(SseOp::insertps, d, a, a, 0x0e);
     else s.e.vop(SseOp::pand, d, a, s.e.literal_mem(0xffff, 0));
+}
+void zero_extend(Selector& s, Ref i) {
+    const Inst& in = s.inst(i);
+    const Type from = operand_type(s, in.a);
+    const unsigned bits = bits_of(from);
+    const bool zero = s.ra.is_zero_from(in.a, bits);
+    if (zero && s.inst(in.a).op == Op::kConst) return s.ra.alias(i, in.a);
+    const Xmm a = s.ra.use_x(in.a);
+    if (s.ra.may_widen(i, in.a)) {
+        if (!zero) zero_above(s, from, a, a);
+        s.ra.widen(i, in.a);
+    } else if (zero) {
+        s.e.mov_xx(s.ra.def_over_x(i), a);
+    } else {
+        zero_above(s, from, s.ra.def_over_x(i), a);
+    }
+    s.ra.mark_zero_from(i, bits);
 }
 
 /// Half precision in single: exact before the last rounding (24 >= 2 * 11 + 2 bits), so rounding twice is rounding once.
