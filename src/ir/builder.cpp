@@ -29,16 +29,17 @@ constexpr uint8_t kTraits[] = {
 #undef IR_OP
 };
 
-inline unsigned hash(const std::array<uint64_t, 3>& w) noexcept {
-    const uint64_t h = (w[0] ^ std::rotl(w[1], 23)) * 0x9e3779b97f4a7c15 ^ w[2] * 0xbf58476d1ce4e5b9;
+inline unsigned hash(uint64_t head, uint64_t operands, uint64_t imm) noexcept {
+    const uint64_t h = (head ^ std::rotl(operands, 23)) * 0x9e3779b97f4a7c15 ^ imm * 0xbf58476d1ce4e5b9;
     return static_cast<unsigned>((h ^ h >> 32) * 0x94d049bb133111eb >> 56);
 }
 
 }  // namespace
 
 Builder::Builder(Function& f, const guest::GuestArch& arch, Options opt) : f_(f), arch_(arch), opt_(opt) {
-    forget_slots();
+    f_.clear();
     f_.nan_rule = arch.nan_rule;
+    forget_slots();
 }
 
 void Builder::begin(uint64_t pc, uint32_t mode) {
@@ -46,7 +47,7 @@ void Builder::begin(uint64_t pc, uint32_t mode) {
     f_.pc = pc;
     f_.mode = mode;
     f_.nan_rule = arch_.nan_rule;
-    call_floor_ = 0;
+    next_ = call_floor_ = 0;
     forget_slots();
 }
 
@@ -91,19 +92,18 @@ Ref Builder::slow_emit(const Inst& i) {
 Ref Builder::find(const Inst& i) const noexcept {
     if (!opt_.share) return kNoRef;
     const auto w = std::bit_cast<Words>(i);
-    const Ref old = shared_[hash(w)];
-    return old < f_.insts.size() && std::bit_cast<Words>(f_.insts[old]) == w ? old : kNoRef;
+    const Ref old = shared_[hash(w.head, w.operands, w.imm)];
+    return old < next_ && std::bit_cast<Words>(f_.insts[old]) == w ? old : kNoRef;
 }
 
 Ref Builder::share(const Words& w) {
     if (!opt_.share) return append(w);
-    Ref& entry = shared_[hash(w)];
-    if (entry < f_.insts.size() && std::bit_cast<Words>(f_.insts[entry]) == w) {
+    Ref& entry = shared_[hash(w.head, w.operands, w.imm)];
+    if (entry < next_ && std::bit_cast<Words>(f_.insts[entry]) == w) {
         // Exception flags that a state call may have read or cleared must be raised again.
-        if (entry >= call_floor_ || !(kTraits[w[0] & 0xffff] & kFp)) return entry;
+        if (entry >= call_floor_ || !(kTraits[w.head & 0xffff] & kFp)) return entry;
     }
-    entry = static_cast<Ref>(f_.insts.size());
-    return append(w);
+    return entry = append(w);
 }
 
 Ref Builder::imm(uint64_t v, Type t) {

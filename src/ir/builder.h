@@ -113,14 +113,17 @@ class Builder {
 
     // An instruction as three words: what sharing compares and hashes. On the fast path instructions are made of words
     // and not of fields: a wide load behind narrow stores would wait for them.
-    using Words = std::array<uint64_t, 3>;
+    struct Words {
+        uint64_t head, operands, imm;
+        friend bool operator==(const Words&, const Words&) = default;
+    };
     static Words words(Op op, Type type, uint8_t sub, Ref a, Ref b, Ref c, uint64_t imm) noexcept {
         return {static_cast<uint64_t>(op) | static_cast<uint64_t>(type) << 16 | uint64_t{sub} << 24 | uint64_t{a} << 32,
                 uint64_t{b} | uint64_t{c} << 32, imm};
     }
     Ref append(const Words& w) {
         f_.insts.push_back(std::bit_cast<Inst>(w));
-        return static_cast<Ref>(f_.insts.size() - 1);
+        return next_++;
     }
     Ref append(const Inst& i) { return append(std::bit_cast<Words>(i)); }
     Ref share(const Words& w);
@@ -164,6 +167,7 @@ class Builder {
     Function& f_;
     const guest::GuestArch& arch_;
     Options opt_;
+    Ref next_ = 0;        // insts.size()
     Ref call_floor_ = 0;  // values made before the last state call; FP operations do not cross it
     // slot_value_[s]: the value slot s holds, kNoRef: unknown. home_ and shared_ are hints that are checked when used
     // (a shared Ref by comparing the instruction), so they need no clearing and cannot make the output differ.
