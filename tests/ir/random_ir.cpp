@@ -374,6 +374,7 @@ class Generator {
                 return value(i.type == Type::kI64 ? Type::kF64 : i.type == Type::kI32 ? Type::kF32
                              : i.type == Type::kF64 ? Type::kI64 : Type::kI32);
             case Op::kBox32: return value(opt_.half && chance(3) ? Type::kF16 : Type::kF32);
+            case Op::kUnbox32: return value(Type::kF64);
             case Op::kVDup:
             case Op::kVIns: {
                 const unsigned w = elem_bits(static_cast<Elem>(i.sub));
