@@ -126,11 +126,16 @@ void Translator::log_block(const ir::Function& f, const Block& b) {
         for (unsigned at = 0; at < b.code_bytes;) {
             unsigned length = 0;
             const std::string insn = x64::disassemble_host(code.subspan(at), b.host + at, &length);
-            if (length == 0) length = 1;
             append("0x%08llx:  ", static_cast<unsigned long long>(b.host + at));
-            text += insn.empty() ? "(data)" : insn;
+            if (length == 0) {  // no disassembler in this build, or data: bytes that objdump can be given
+                const unsigned n = std::min(16u, b.code_bytes - at);
+                for (unsigned k = 0; k < n; ++k) append("%02x", code[at + k]);
+                at += n;
+            } else {
+                text += insn;
+                at += length;
+            }
             text += '\n';
-            at += length;
         }
         text += '\n';
     }
