@@ -151,6 +151,11 @@ void Selector::compare_operands(bool w, Ref a, Ref b) {
 /// A cmp whose result is a condition.
 Cc Selector::compare_for(const Inst& n) {
     const bool w = n.type == Type::kI64;
+    if (eflags_ != kNoRef && eflags_form_ == Form::kSub) {  // the guest's own comparison of the same operands
+        const Inst& f = inst(eflags_);
+        if (f.op == Op::kFlSub && f.type == n.type && values_[f.a].root == values_[n.a].root && values_[f.b].root == values_[n.b].root)
+            return kCmpCc[n.sub];
+    }
     uint64_t v = 0;
     const bool zero = ra.is_const(n.b, &v) && v == 0;
     if (zero) {
@@ -186,9 +191,11 @@ void Selector::emit_flags(Ref f) {
     const Inst& n = inst(f);
     const bool w = n.type == Type::kI64;
     if (n.op == Op::kFlSub) {
+        flags_changed();
         compare_operands(w, n.a, n.b);
         set_eflags(f, Form::kSub);
     } else if (n.op == Op::kFlAdd) {
+        flags_changed();
         const Gpr t = ra.temp();  // not use_copy: the instruction that needs the flags may need the operand too
         ra.copy_to(t, n.a);
         alu_with(Alu::add, w, t, n.b);
