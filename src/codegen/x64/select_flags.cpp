@@ -190,6 +190,7 @@ Cc Selector::compare_for(const Inst& n) {
 void Selector::emit_flags(Ref f) {
     const Inst& n = inst(f);
     const bool w = n.type == Type::kI64;
+    // What EFLAGS said of an earlier result is gone (flags_changed), unless it is just what is wanted.
     if (n.op == Op::kFlSub) {
         flags_changed();
         compare_operands(w, n.a, n.b);
@@ -202,7 +203,10 @@ void Selector::emit_flags(Ref f) {
         set_eflags(f, Form::kAdd);
     } else {
         const Ref a = values_[n.a].root;
-        if (eflags_of_ != a || !eflags_logic_ || inst(a).type != n.type) test_operand(w, n.a);
+        if (eflags_of_ != a || !eflags_logic_ || inst(a).type != n.type) {
+            flags_changed();
+            test_operand(w, n.a);
+        }
         set_eflags(f, Form::kAdd);
     }
 }
