@@ -560,6 +560,7 @@ void pairwise_add(Sequence q) {
     // Bytes: the odd ones are moved onto the even ones.
     q.e.vshift_i(1, kSrl, t, a, 8);
     q.op(SseOp::paddb, d, a, t);
+    if (q.in.a == q.in.b) return q.op(SseOp::pshufb, d, d, q.lit(0x0e0c0a0806040200));
     q.op(SseOp::pand, d, d, q.lit(0x00ff00ff00ff00ff));
     q.e.vshift_i(1, kSrl, t, b, 8);
     q.op(SseOp::paddb, t, t, b);

@@ -57,15 +57,16 @@ void zip(Permute p, bool high) {
 void unzip(Permute p, bool odd) {
     if (p.bytes == 8) return p.binary(odd ? SseOp::punpckhqdq : SseOp::punpcklqdq);
     if (p.bytes == 4) return p.binary(SseOp::shufps, odd ? 0xdd : 0x88);
+    if (p.in.a == p.in.b)
+        return p.bytes_by([&](unsigned k) { return (k / p.bytes * 2 + odd) * p.bytes % 16 + k % p.bytes; });
     const Xmm a = p.a(), b = p.b(), t = p.temp(), d = p.def();
-    const bool same = p.in.a == p.in.b;
     const auto part = [&](Xmm to, Xmm from) {
         if (odd) p.e.vshift_i(p.bytes == 1 ? 1 : 2, kSrl, to, from, static_cast<uint8_t>(8 * p.bytes));
         else p.e.vop(SseOp::pand, to, from, p.lit(p.bytes == 1 ? kEvenBytes : kEvenWords));
     };
     part(d, a);
-    if (!same) part(t, b);
-    p.e.vop(p.bytes == 1 ? SseOp::packuswb : SseOp::packusdw, d, d, same ? d : t);
+    part(t, b);
+    p.e.vop(p.bytes == 1 ? SseOp::packuswb : SseOp::packusdw, d, d, t);
 }
 
 void transpose(Permute p, bool odd) {
