@@ -63,6 +63,7 @@ struct VdsoCode {
     std::span<const VdsoSymbol> symbols;
     const char* version;      // "LINUX_2.6.39"
     uint32_t sigreturn;       // offset of rt_sigreturn in the code
+    uint64_t counter_hz;      // of the guest's counter, which is the host's CLOCK_MONOTONIC
 };
 
 struct LinuxAbi {

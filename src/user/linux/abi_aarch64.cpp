@@ -194,16 +194,13 @@ std::string cpuinfo(const guest::CpuConfig& cpu, unsigned cpus) {
 // O_DIRECTORY, O_NOFOLLOW, O_DIRECT, O_LARGEFILE
 constexpr FlagPair kOpenFlags[] = {{040000, 0200000}, {0100000, 0400000}, {0200000, 040000}, {0400000, 0100000}};
 
-#define MOV_X8(n) (0xd2800008u | (n) << 5)
-constexpr uint32_t kSvc = 0xd4000001, kRet = 0xd65f03c0, kBtiC = 0xd503245f, kNop = 0xd503201f;
 constexpr uint32_t kVdso[] = {
-    kBtiC, MOV_X8(113), kSvc, kRet,  // clock_gettime
-    kBtiC, MOV_X8(169), kSvc, kRet,  // gettimeofday
-    kBtiC, MOV_X8(114), kSvc, kRet,  // clock_getres
-    kNop, MOV_X8(139), kSvc, kNop,   // rt_sigreturn: unwinders look at the two instructions
+#include "user/linux/vdso_aarch64.inc"
 };
-constexpr VdsoSymbol kVdsoSymbols[] = {
-    {"__kernel_clock_gettime", 0, 16}, {"__kernel_gettimeofday", 16, 16}, {"__kernel_clock_getres", 32, 16}, {"__kernel_rt_sigreturn", 52, 8}};
+constexpr VdsoSymbol kVdsoSymbols[] = {{"__kernel_clock_gettime", 0, 0x5c},
+                                       {"__kernel_gettimeofday", 0x5c, 0x58},
+                                       {"__kernel_clock_getres", 0xb4, 16},
+                                       {"__kernel_rt_sigreturn", 0xc8, 8}};
 
 constexpr uint16_t x(unsigned n) { return static_cast<uint16_t>(offsetof(State, x) + 8 * n); }
 
@@ -220,7 +217,7 @@ extern const LinuxAbi kAbiAarch64{
     .clone_backwards = true,
     .open_flags = kOpenFlags,
     .syscalls = &kSyscallsGeneric64,
-    .vdso = {.words = kVdso, .symbols = kVdsoSymbols, .version = "LINUX_2.6.39", .sigreturn = 52},
+    .vdso = {.words = kVdso, .symbols = kVdsoSymbols, .version = "LINUX_2.6.39", .sigreturn = 0xc8, .counter_hz = guest::aarch64::kCounterHz},
     .min_sigstack = 5120,
     .frame_bytes = sizeof(SigFrame) + sizeof(FrameRecord) + 16,
     .hwcap = hwcap,

@@ -100,20 +100,13 @@ std::string cpuinfo(const guest::CpuConfig& cpu, unsigned cpus) {
     return text;
 }
 
-#define LI_A7(n) (0x00000893u | (n) << 20)
-constexpr uint32_t kEcall = 0x00000073, kRet = 0x00008067, kNop = 0x00000013;
 constexpr uint32_t kVdso[] = {
-    LI_A7(113), kEcall, kRet, kNop,  // clock_gettime
-    LI_A7(169), kEcall, kRet, kNop,  // gettimeofday
-    LI_A7(114), kEcall, kRet, kNop,  // clock_getres
-    LI_A7(139), kEcall, kNop, kNop,  // rt_sigreturn: unwinders look at the two instructions
-    LI_A7(168), kEcall, kRet, kNop,  // getcpu
-    LI_A7(259), kEcall, kRet, kNop,  // flush_icache
-    LI_A7(258), kEcall, kRet, kNop,  // riscv_hwprobe
+#include "user/linux/vdso_riscv64.inc"
 };
-constexpr VdsoSymbol kVdsoSymbols[] = {
-    {"__vdso_clock_gettime", 0, 16}, {"__vdso_gettimeofday", 16, 16}, {"__vdso_clock_getres", 32, 16}, {"__vdso_rt_sigreturn", 48, 8},
-    {"__vdso_getcpu", 64, 16}, {"__vdso_flush_icache", 80, 16}, {"__vdso_riscv_hwprobe", 96, 16}};
+constexpr VdsoSymbol kVdsoSymbols[] = {{"__vdso_clock_gettime", 0, 0x6c},   {"__vdso_gettimeofday", 0x6c, 0x60},
+                                       {"__vdso_clock_getres", 0xcc, 12},   {"__vdso_rt_sigreturn", 0xd8, 8},
+                                       {"__vdso_getcpu", 0xe0, 12},         {"__vdso_flush_icache", 0xec, 12},
+                                       {"__vdso_riscv_hwprobe", 0xf8, 12}};
 
 constexpr uint16_t x(unsigned n) { return static_cast<uint16_t>(offsetof(State, x) + 8 * n); }
 
@@ -130,7 +123,7 @@ extern const LinuxAbi kAbiRiscv64{
     .clone_backwards = true,
     .open_flags = {},
     .syscalls = &kSyscallsGeneric64,
-    .vdso = {.words = kVdso, .symbols = kVdsoSymbols, .version = "LINUX_4.15", .sigreturn = 48},
+    .vdso = {.words = kVdso, .symbols = kVdsoSymbols, .version = "LINUX_4.15", .sigreturn = 0xd8, .counter_hz = guest::riscv64::kTimeHz},
     .min_sigstack = 0,
     .frame_bytes = sizeof(SigFrame) + 16,
     .hwcap = hwcap,

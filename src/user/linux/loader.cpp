@@ -139,16 +139,15 @@ Result<ProgramFile> open_interpreter(Process& p, const ProgramFile& program) {
 }
 
 Result<void> map_vdso(Process& p) {
-    const VdsoImage image = build_vdso(p.abi);
-    const uint64_t size = align_up(image.bytes.size(), kPage);
-    const int64_t at = p.memory.mmap(0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const std::vector<uint8_t> image = build_vdso(p.abi);
+    const int64_t at = p.memory.mmap(0, kVdsoSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at < 0) return fail_errno(static_cast<int>(-at), "cannot map the vDSO");
     const auto start = static_cast<uint64_t>(at);
-    p.memory.copy_out(start, image.bytes.data(), image.bytes.size());
-    p.memory.mprotect(start, size, PROT_READ | PROT_EXEC);
+    p.memory.copy_out(start, image.data(), image.size());
+    p.memory.mprotect(start, kVdsoClock, PROT_READ | PROT_EXEC);
     p.memory.vdso_start = start;
-    p.memory.vdso_size = size;
-    p.vdso_sigreturn = start + image.code_offset + p.abi.vdso.sigreturn;
+    p.vdso_clock = p.memory.host<VdsoClock>(start + kVdsoClock);
+    p.vdso_sigreturn = start + kVdsoCode + p.abi.vdso.sigreturn;
     return {};
 }
 

@@ -93,7 +93,7 @@ class AddressSpace final : public jit::GuestMemory {
     std::mutex& lock() noexcept { return lock_; }
 
     uint64_t stack_start = 0, stack_end = 0;  // the main thread's
-    uint64_t vdso_start = 0, vdso_size = 0;
+    uint64_t vdso_start = 0;
     uint64_t as_limit = ~uint64_t{0};         // RLIMIT_AS of the guest
     uint64_t as_used() { const std::lock_guard l(lock_); return map_.bytes(); }
 

@@ -63,7 +63,7 @@ struct Process {
     uint64_t auxv = 0, auxv_size = 0;    // where they are on the guest's stack
     uint64_t args_start = 0, args_end = 0, env_start = 0, env_end = 0;
     uint64_t vdso_sigreturn = 0;
-    uint64_t vdso_data = 0;          // the page of clock data
+    struct VdsoClock* vdso_clock = nullptr;  // host address
     uint64_t start_sp = 0;
     uint32_t pidfd_scratch = 0;
     uint64_t code_start = 0, code_end = 0, data_start = 0, data_end = 0;

@@ -45,7 +45,7 @@ class Image {
 
 }  // namespace
 
-VdsoImage build_vdso(const LinuxAbi& abi) {
+std::vector<uint8_t> build_vdso(const LinuxAbi& abi) {
     const VdsoCode& v = abi.vdso;
     constexpr size_t kHeaders = sizeof(Elf64_Ehdr) + 2 * sizeof(Elf64_Phdr);
     constexpr uint16_t kVersionIndex = 2;
@@ -102,7 +102,7 @@ VdsoImage build_vdso(const LinuxAbi& abi) {
                                      {DT_VERDEFNUM, {2}},
                                      {DT_NULL, {0}}};
     const uint64_t dyn_at = im.append(dyn, 8);
-    const uint64_t code_at = im.append(v.words.data(), v.words.size_bytes(), 16);
+    const uint64_t code_at = im.append(v.words.data(), v.words.size_bytes(), kVdsoCode);
     for (uint32_t i = 1; i < count; ++i) {
         syms[i].st_value += code_at;
         im.put(sym_at + i * sizeof(Elf64_Sym), syms[i]);
@@ -126,7 +126,7 @@ VdsoImage build_vdso(const LinuxAbi& abi) {
     const Elf64_Phdr dynamic{PT_DYNAMIC, PF_R, dyn_at, dyn_at, dyn_at, dyn.size() * sizeof(Elf64_Dyn), dyn.size() * sizeof(Elf64_Dyn), 8};
     im.put(sizeof eh, load);
     im.put(sizeof eh + sizeof load, dynamic);
-    return {im.take(), code_at};
+    return im.take();
 }
 
 }  // namespace myna::user

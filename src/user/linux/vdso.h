@@ -1,6 +1,6 @@
 // The guest's vDSO: a tiny shared object, generated from the ABI's code words and symbols.
 //
-//   ELF header │ program headers │ .dynsym │ .dynstr │ .hash │ .gnu.version, _d │ dynamic │ code
+//   ELF header │ program headers │ .dynsym │ .dynstr │ .hash │ .gnu.version, _d │ dynamic │ 0x800: code │ 0x1000: VdsoClock
 //
 // C libraries find its functions by symbol and version; unwinders recognise the code of rt_sigreturn.
 #pragma once
@@ -12,10 +12,16 @@
 
 namespace myna::user {
 
-struct VdsoImage {
-    std::vector<uint8_t> bytes;
-    uint64_t code_offset;
+inline constexpr uint64_t kVdsoCode = 0x800, kVdsoClock = 0x1000, kVdsoSize = 0x2000;
+
+/// What the vDSO's code needs for CLOCK_REALTIME. The wall clock is the monotonic one plus an offset that changes only
+/// when somebody sets the clock; code that finds it expired makes the system call, whose handler renews it.
+struct VdsoClock {
+    uint64_t valid_until;  // counter value; 0: never valid
+    uint64_t wall_offset;  // nanoseconds
 };
-VdsoImage build_vdso(const LinuxAbi& abi);
+
+/// The first page: headers, tables and code.
+std::vector<uint8_t> build_vdso(const LinuxAbi& abi);
 
 }  // namespace myna::user

@@ -4,6 +4,7 @@
 #include <sys/time.h>
 #include <sys/utsname.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -11,18 +12,42 @@
 
 #include "user/linux/signals.h"
 #include "user/linux/syscalls/calls.h"
+#include "user/linux/vdso.h"
 
 namespace myna::user {
 
 // ---- time: the host's vDSO is cheaper than its kernel
 
+namespace {
+
+uint64_t nanoseconds(const timespec& t) { return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec); }
+
+/// The guest asked the kernel for the wall clock: for a second its vDSO can do without.
+void renew_vdso_clock(Process& p) {
+    timespec mono, real;
+    clock_gettime(CLOCK_MONOTONIC, &mono);
+    clock_gettime(CLOCK_REALTIME, &real);
+    VdsoClock& c = *p.vdso_clock;
+    const uint64_t offset = nanoseconds(real) - nanoseconds(mono);
+    const std::atomic_ref<uint64_t> wall(c.wall_offset);
+    // Unless the clock was set, small differences are those of reading two clocks: time must not jump back by them.
+    const auto change = static_cast<int64_t>(offset - wall.load(std::memory_order_relaxed));
+    if (change < -20'000 || change > 20'000) wall.store(offset);
+    const uint64_t hz = p.abi.vdso.counter_hz;
+    std::atomic_ref<uint64_t>(c.valid_until).store(nanoseconds(mono) / (1'000'000'000 / hz) + hz);
+}
+
+}  // namespace
+
 int64_t call_clock_gettime(Thread& t, const uint64_t* a) {
+    if (static_cast<clockid_t>(a[0]) == CLOCK_REALTIME) renew_vdso_clock(t.process);
     timespec ts;
     if (clock_gettime(static_cast<clockid_t>(a[0]), &ts) != 0) return -errno;
     return t.memory.put(a[1], ts);
 }
 
 int64_t call_gettimeofday(Thread& t, const uint64_t* a) {
+    renew_vdso_clock(t.process);
     timeval tv;
     struct timezone tz;
     if (gettimeofday(&tv, a[1] != 0 ? &tz : nullptr) != 0) return -errno;
