@@ -93,6 +93,7 @@ struct Stubs {
     uint64_t call_vector = 0;  // the block itself when the helper set exit_reason
     uint64_t call_pure = 0;
     uint64_t soft = 0;         // runtime helper from cold code, all registers kept; index and argument on the stack
+    uint64_t mmu = 0;          // the same with the guest state in memory; leaves when the helper set exit_reason
     uint64_t end = 0;          // first byte behind the stubs
 };
 

@@ -3,8 +3,11 @@
 // A direct exit is a jump whose displacement is 4-byte aligned, so that linking is one atomic store. Until then it
 // leads to a stub behind the block: call link, then ExitStubData.
 //
-//   exit       [poll if backward]  jmp ▶                    exit_if   jcc ▶            (forward)
-//   exit_ind   probe of header.indirect, jmp [entry]                  jcc !c; poll; jmp ▶  (backward)
+//   exit       [poll if backward]  jmp ▶                    exit_if   jcc ▶                (forward)
+//   exit_ind   probe of header.indirect, jmp [entry]                  poll; jcc ▶          (backward)
+//                                                                     jcc !c; poll; jmp ▶  (backward, EFLAGS in use)
+//
+// A poll before the condition leaves with the branch's own address, so nothing of that instruction may be done yet.
 //
 // Only backward exits poll: every cycle has one, or an indirect branch, which sees an empty cache instead.
 #include "codegen/x64/selector.h"
@@ -64,8 +67,14 @@ void Selector::exit_if(Ref i) {
     }
     prepare_condition(n.a);
     keep_flags();
+    const bool backward = n.imm <= pc_;
+    const bool early = backward && untouched_ && !uses_eflags(n.a);
+    if (early) {
+        flags_changed();
+        poll(pc_);
+    }
     const Cc cc = condition(n.a);
-    if (n.imm > pc_) {
+    if (!backward || early) {
         align_rel32(e, 2);
         out_->exits.push_back({e.jcc32(cc), 0, n.imm});
         return;

@@ -247,6 +247,14 @@ void Selector::prepare_condition(Ref c) {
         keep_flags();
 }
 
+/// The condition can be read from what EFLAGS hold now.
+bool Selector::uses_eflags(Ref c) const {
+    if (!(values_[c].marks & Value::kFused)) return false;
+    const Inst& n = inst(c);
+    if (n.op == Op::kCond) return eflags_ == values_[n.a].root || !lazy(values_[n.a].root);
+    return eflags_of_ != kNoRef && eflags_of_ == values_[n.a].root && ra.is_const(n.b);
+}
+
 Cc Selector::condition(Ref c) {
     const Inst& n = inst(c);
     if (values_[c].marks & Value::kFused) return n.op == Op::kCmp ? compare_for(n) : cond_of(values_[n.a].root, static_cast<Cond>(n.sub));

@@ -65,6 +65,13 @@ Mem Selector::address(Ref a, uint64_t disp) {
     return m;
 }
 
+Mem Selector::atomic_address(const Inst& n) {
+    const Mem m = address(n.a, n.imm);
+    if (!opt_.system_mode) return m;
+    size_t cold = 0;
+    return probe(m, n, n.op != Op::kLl, &cold);
+}
+
 /// The operand with base and index added up in one scratch register, which the caller owns. The registers it was made
 /// of may be taken for other values then.
 Mem Selector::one_register(Mem m) {
@@ -104,14 +111,10 @@ void Selector::swap_bytes(Xmm d, Xmm s) {
 }
 
 void Selector::select_mem(Ref i) {
-    if (opt_.system_mode && inst(i).op != Op::kFence) {
-        clobber_flags();
-        select_softmmu(i);
-        return;
-    }
+    if (opt_.system_mode) clobber_flags();  // the probe compares
     switch (inst(i).op) {
-        case Op::kLoad: load(i); return;
-        case Op::kStore: store(i); return;
+        case Op::kLoad: opt_.system_mode ? softmmu_load(i) : load(i); return;
+        case Op::kStore: opt_.system_mode ? softmmu_store(i) : store(i); return;
         case Op::kLl: clobber_flags(); load_link(i); return;
         case Op::kSc: clobber_flags(); store_conditional(i); return;
         case Op::kCas: clobber_flags(); cas(i); return;
@@ -288,7 +291,7 @@ void Selector::store_to(Ref i, Mem m) {
 
 void Selector::load_link(Ref i) {
     const Inst& n = inst(i);
-    const Mem m = one_register(address(n.a, n.imm));
+    const Mem m = one_register(atomic_address(n));
     const Gpr addr = static_cast<Gpr>(m.base);
     const unsigned size = size_of(n.sub);
     const bool big = n.sub & MemAttr::kBig;
@@ -320,7 +323,7 @@ void Selector::store_conditional(Ref i) {
         m = address_beside_quads(n);
     } else {
         ra.fixed(Gpr::rax);
-        m = one_register(address(n.a, n.imm));
+        m = one_register(atomic_address(n));
     }
     const Gpr addr = static_cast<Gpr>(m.base);
     Gpr v = Gpr::rbx;
@@ -359,7 +362,7 @@ void Selector::cas(Ref i) {
         return;
     }
     ra.fixed(Gpr::rax);
-    const Mem m = address(n.a, n.imm);
+    const Mem m = atomic_address(n);
     const bool big = n.sub & MemAttr::kBig;
     const Gpr c = big ? ra.use_copy(n.c) : ra.use(n.c);
     ra.copy_to(Gpr::rax, n.b);
@@ -375,7 +378,7 @@ void Selector::cas(Ref i) {
 /// For cmpxchg16b: the address in rdi, the four registers it works on free.
 Mem Selector::address_beside_quads(const Inst& n) {
     ra.fixed(Gpr::rdi);
-    Mem m = address(n.a, n.imm);
+    Mem m = atomic_address(n);
     const bool gs = m.gs;
     m.gs = false;
     e.lea(true, Gpr::rdi, m);
@@ -414,7 +417,7 @@ void Selector::rmw(Ref i) {
     const bool unused = values_[i].uses == 0;
     const bool big = (n.sub & MemAttr::kBig) && size != 0;
     if ((n.op == Op::kRmwAdd && !big) || n.op == Op::kRmwXchg) {
-        const Mem m = address(n.a, n.imm);
+        const Mem m = atomic_address(n);
         const Gpr t = ra.use_copy(n.b);
         if (big) swap_bytes(t, size);
         fault_point();
@@ -432,7 +435,7 @@ void Selector::rmw(Ref i) {
     const bool arithmetic = n.op == Op::kRmwAnd || n.op == Op::kRmwOr || n.op == Op::kRmwXor || n.op == Op::kRmwAdd;
     const Alu op = n.op == Op::kRmwAnd ? Alu::and_ : n.op == Op::kRmwOr ? Alu::or_ : n.op == Op::kRmwXor ? Alu::xor_ : Alu::add;
     if (arithmetic && unused && !big) {
-        const Mem m = address(n.a, n.imm);
+        const Mem m = atomic_address(n);
         const Gpr b = ra.use(n.b);
         fault_point();
         e.lock();
@@ -440,7 +443,7 @@ void Selector::rmw(Ref i) {
         return;
     }
     ra.fixed(Gpr::rax);
-    Mem m = address(n.a, n.imm);
+    Mem m = atomic_address(n);
     if (m.index != Mem::kNone) m = one_register(m);
     const Gpr t = ra.temp();
     Gpr b;

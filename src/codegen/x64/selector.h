@@ -97,6 +97,8 @@ class Selector {
     // ---- memory (select_mem.cpp)
     /// The operand for guest address a + disp; may use fused adds and shifts.
     Mem address(Ref a, uint64_t disp);
+    /// … for an atomic operation; system mode: the host address.
+    Mem atomic_address(const Inst& n);
     /// The next host instruction may fault.
     void fault_point();
 
@@ -157,6 +159,7 @@ class Selector {
     void flags_changed() { eflags_ = eflags_of_ = kNoRef; }
     /// A copy of the flags in EFLAGS, when they are needed later and cannot be made again.
     void keep_flags();
+    bool uses_eflags(Ref condition) const;
     void prepare_flags(Ref flags);
     /// EFLAGS reflect the result of instruction i (and of its pair).
     void result_flags(Ref i, Form form);
@@ -183,7 +186,12 @@ class Selector {
     void widen(Gpr d, Gpr s, unsigned size, bool sign);
     Mem one_register(Mem m);
     Mem address_beside_quads(const Inst& n);
-    void select_softmmu(Ref i);
+
+    // select_softmmu.cpp
+    void softmmu_load(Ref i);
+    void softmmu_store(Ref i);
+    Mem probe(Mem m, const Inst& n, bool write, size_t* cold);
+    void emit_slow_access(const Cold& c);
     void extend_loaded(Ref i, Gpr d, Gpr s, unsigned size, bool sign);
 
     // select_exit.cpp
@@ -213,7 +221,7 @@ class Selector {
     Form eflags_form_ = Form::kSub;
     Ref eflags_of_ = kNoRef;          // the integer value whose sign and zero EFLAGS show
     bool eflags_logic_ = false;       // … and CF = OF = 0
-    bool unsupported_ = false;
+    bool untouched_ = false;          // nothing of the current guest instruction is done yet
     uint64_t pc_ = 0;                 // of the current guest instruction
 };
 

@@ -157,18 +157,32 @@ struct StubWriter {
         e.alu_ri(Alu::add, true, Gpr::rsp, kSave);
         e.ret();
     }
-    void soft() {
+    /// state: the guest state is in memory for the helper; when it sets exit_reason, on to `leave`.
+    void soft(bool state, uint32_t leave) {
         constexpr Gpr kAll[] = {Gpr::rax, Gpr::rcx, Gpr::rdx, Gpr::rsi, Gpr::rdi, Gpr::r8, Gpr::r9, Gpr::r10, Gpr::r11};
         constexpr int32_t kSave = 16 * 16 + 9 * 8;
         e.alu_ri(Alu::sub, true, Gpr::rsp, kSave);
         for (unsigned x = 0; x < 16; ++x) e.store128a(Mem::at(Gpr::rsp, static_cast<int32_t>(16 * x)), static_cast<Xmm>(x));
         for (unsigned i = 0; i < 9; ++i) e.mov_mr(true, Mem::at(Gpr::rsp, static_cast<int32_t>(256 + 8 * i)), kAll[i]);
+        if (state) {
+            pinned_to_state(true);
+            flags_to_nzcv();
+        }
         e.mov_rm(false, Gpr::rax, Mem::at(Gpr::rsp, kSave + 8));
         e.mov_rm(false, Gpr::rdx, Mem::at(Gpr::rsp, kSave + 16));
         e.mov_rm(true, Gpr::rcx, MYNA_HDR(rt_helpers));
         e.lea(true, Gpr::rdi, Mem::at(Gpr::rbp, -kStateBias));
         e.lea(true, Gpr::rsi, MYNA_HDR(vscratch));
         e.call_m(Mem::at(Gpr::rcx, Gpr::rax, 3));
+        if (state) {
+            e.alu_mi(Alu::cmp, false, MYNA_HDR(exit_reason), 0);
+            const uint32_t stay = e.jcc8(Cc::e);
+            e.mov_rm(true, Gpr::rsp, MYNA_HDR(host_rsp));
+            e.mov_rm(false, Gpr::rax, MYNA_HDR(exit_reason));
+            e.jmp_to(leave);
+            e.bind8(stay);
+            flags_to_raw();
+        }
         for (unsigned x = 0; x < 16; ++x) e.load128a(static_cast<Xmm>(x), Mem::at(Gpr::rsp, static_cast<int32_t>(16 * x)));
         for (unsigned i = 0; i < 9; ++i) e.mov_rm(true, kAll[i], Mem::at(Gpr::rsp, static_cast<int32_t>(256 + 8 * i)));
         e.alu_ri(Alu::add, true, Gpr::rsp, kSave);
@@ -254,7 +268,9 @@ Result<Stubs> write_stubs(const guest::GuestArch& arch, const Layout& layout, co
     s.call_pure = here();
     w.call_saving(false);
     s.soft = here();
-    w.soft();
+    w.soft(false, 0);
+    s.mmu = here();
+    w.soft(true, leave);
     s.end = here();
     return s;
 }
