@@ -178,7 +178,7 @@ class SimdLifter : public Lifter {
     Ref two_reg(unsigned u_op, unsigned size, unsigned bytes, Ref a, unsigned rd);
     Ref add_pairs_long(bool is_unsigned, unsigned size, Ref a);
     Ref reverse_bits(Ref a);
-    Ref narrow(unsigned u_op, unsigned size, unsigned bytes, Ref a, Ref before = kNoRef);
+    Ref narrow(unsigned u_op, unsigned size, unsigned bytes, Ref a, Ref before = kNoRef, bool fits = false);
     Ref sq_rdmulh_acc(bool subtract, unsigned size, unsigned bytes, Ref a, Ref b, unsigned rd);
     Ref sqd_mul(unsigned size, unsigned bytes, Ref a, Ref b);
     Ref sqd_mull(unsigned op, unsigned size, unsigned bytes, bool hi, Ref a, Ref b, unsigned rd);

@@ -52,10 +52,23 @@ Ref SimdLifter::helper_qc(unsigned helper, unsigned size, unsigned bytes, uint32
     return b_.vcall(helper, arg, a, b, c);
 }
 
+/// Minimum or maximum of neighbours. Bytes and halves: each lane meets its neighbour within a wider lane, which then
+/// holds the result with nothing around it, so that hosts narrow it by saturation in one instruction.
 Ref SimdLifter::pairwise(Op op, unsigned e, unsigned bytes, Ref a, Ref b, uint64_t imm) {
-    const unsigned lanes = e > 3 ? e - 3 : e;
     if (bytes == 8) a = b = low_halves(a, b);
-    return vop(op, e, vop(Op::kVUzp1, lanes, a, b), vop(Op::kVUzp2, lanes, a, b), kNoRef, imm);
+    const bool narrow_int = e < 2;
+    if (!narrow_int) {
+        const unsigned lanes = e > 3 ? e - 3 : e;
+        return vop(op, e, vop(Op::kVUzp1, lanes, a, b), vop(Op::kVUzp2, lanes, a, b), kNoRef, imm);
+    }
+    const unsigned bits = 8u << e, wide = e + 1;
+    const auto meet = [&](Ref x) {
+        if (op == Op::kVUmin) return vop(op, e, x, vop(Op::kVShrI, wide, x, kNoRef, kNoRef, bits));  // zeroes win above
+        const Ref upper = vop(op, e, x, vop(Op::kVShlI, wide, x, kNoRef, kNoRef, bits));
+        return vop(op == Op::kVUmax ? Op::kVShrI : Op::kVSarI, wide, upper, kNoRef, kNoRef, bits);
+    };
+    const bool is_unsigned = op == Op::kVUmin || op == Op::kVUmax;
+    return vop(is_unsigned ? Op::kVSqxtun : Op::kVSqxtn, e, meet(a), meet(b));
 }
 
 // ---- three same
@@ -271,17 +284,17 @@ bool SimdLifter::s2(const S2& i) {
 }
 
 /// XTN, SQXTN, UQXTN, SQXTUN of `a`'s lanes to `size`; the result's upper half is zero. With `before`, a narrowed vector
-/// by the same operation, one instruction makes both halves.
-Ref SimdLifter::narrow(unsigned u_op, unsigned size, unsigned bytes, Ref a, Ref before) {
+/// by the same operation, one instruction makes both halves. `fits`: the lanes have zeroes above the narrow size.
+Ref SimdLifter::narrow(unsigned u_op, unsigned size, unsigned bytes, Ref a, Ref before, bool fits) {
     Op op;
     switch (u_op) {
-        case 0x12: op = Op::kVXtn; break;
+        case 0x12: op = fits && size < 2 ? Op::kVSqxtun : Op::kVXtn; break;  // saturating is one host instruction, truncating two
         case 0x14: op = Op::kVSqxtn; break;
         case 0x34: op = Op::kVUqxtn; break;
         default: op = Op::kVSqxtun;
     }
     const Ref result = vop(op, size, a, vzero());
-    if (op != Op::kVXtn) {
+    if (u_op != 0x12) {
         const Ref back = vop(op == Op::kVSqxtn ? Op::kVSxtl : Op::kVUxtl, size, result);
         set_qc(bytes, vxor(back, a));
     }
@@ -413,7 +426,7 @@ bool SimdLifter::v3_narrow(const V3Narrow& i) {
     Ref sum = vop(i.op == 4 ? Op::kVAdd : Op::kVSub, wide, v(i.rn), v(i.rm));
     if (i.u) sum = vop(Op::kVAdd, wide, sum, vsplat(wide, uint64_t{1} << (bits - 1)));
     const Ref high = vop(Op::kVShrI, wide, sum, kNoRef, kNoRef, bits);
-    set_v(i.rd, narrow(0x12, i.size, kAllBytes, high, i.q ? v(i.rd) : kNoRef));
+    set_v(i.rd, narrow(0x12, i.size, kAllBytes, high, i.q ? v(i.rd) : kNoRef, true));
     return true;
 }
 

@@ -99,7 +99,8 @@ constexpr unsigned narrowing_of(unsigned u_op) {
 bool SimdLifter::v_shift_narrow(const VShiftNarrow& i) {
     const unsigned u_op = unsigned{i.u} << 5 | i.op;
     const Ref shifted = shift_narrow(u_op, i.immhb, kAllBytes, v(i.rn));
-    set_v(i.rd, narrow(narrowing_of(u_op), size_of(i.immhb), kAllBytes, shifted, i.q ? v(i.rd) : kNoRef));
+    const bool fits = u_op == 0x10 && right_shift(i.immhb) == 8u << size_of(i.immhb);
+    set_v(i.rd, narrow(narrowing_of(u_op), size_of(i.immhb), kAllBytes, shifted, i.q ? v(i.rd) : kNoRef, fits));
     return true;
 }
 
