@@ -89,7 +89,11 @@ void BlockMap::publish(Block* b) {
         const uint64_t first = align_down(b->ranges[r].pc, kGuestPage);
         const uint64_t last = align_down(b->ranges[r].pc + std::max(b->ranges[r].bytes, 1u) - 1, kGuestPage);
         for (uint64_t page = first; page <= last; page += kGuestPage) {
-            auto& list = pages_[page];
+            if (page != last_page_) {
+                last_list_ = &pages_[page];
+                last_page_ = page;
+            }
+            auto& list = *last_list_;
             if (list.empty() || list.back() != b) list.push_back(b);
         }
     }
@@ -101,12 +105,6 @@ void BlockMap::patch(const Exit& e, uint64_t target) noexcept {
     const uint64_t at = e.source->host + e.disp_offset;
     const auto disp = static_cast<int32_t>(target - (at + 4));
     std::atomic_ref<int32_t>(*reinterpret_cast<int32_t*>(cache_.writable(at))).store(disp, std::memory_order_release);
-}
-
-Exit* BlockMap::exit_at(Block& b, uint64_t disp) noexcept {
-    for (unsigned i = 0; i < b.exit_count; ++i)
-        if (b.host + b.exits[i].disp_offset == disp) return &b.exits[i];
-    return nullptr;
 }
 
 void BlockMap::link(Exit& from, Block& to) {
@@ -163,7 +161,10 @@ void BlockMap::remove(Block* b) {
             const auto it = pages_.find(page);
             if (it == pages_.end()) continue;
             std::erase(it->second, b);
-            if (it->second.empty()) pages_.erase(it);
+            if (it->second.empty()) {
+                pages_.erase(it);
+                last_page_ = 1;
+            }
         }
     }
 }

@@ -49,8 +49,6 @@ class BlockMap {
     void publish(Block* b);
     /// Patches `from` to jump to `to`. Both must be valid and of one mode.
     void link(Exit& from, Block& to);
-    /// The exit of `b` whose rel32 is at executable address `disp`, or nullptr.
-    static Exit* exit_at(Block& b, uint64_t disp) noexcept;
 
     /// Removes all blocks that depend on [addr, addr+len) and appends them to `removed`.
     void remove_range(uint64_t addr, uint64_t len, std::vector<Block*>& removed);
@@ -86,6 +84,8 @@ class BlockMap {
     std::vector<std::unique_ptr<Table>> tables_;  // the last is in force; older ones may still be read
     size_t filled_ = 0, live_ = 0;                // slots used (with tombstones), blocks
     std::unordered_map<uint64_t, std::vector<Block*>> pages_;
+    uint64_t last_page_ = 1;                      // the page of the last publish, and its list
+    std::vector<Block*>* last_list_ = nullptr;
     BlockArena arenas_[CodeCache::kRegions];
 };
 

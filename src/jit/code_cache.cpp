@@ -51,7 +51,14 @@ CodeCache::~CodeCache() {
         if (r.index != nullptr) munmap(r.index, (r.end - r.begin) / kMinBlockBytes * sizeof(Block*));
 }
 
-std::span<uint8_t> CodeCache::free_space() const noexcept {
+std::span<uint8_t> CodeCache::free_space() noexcept {
+    // Memory is taken in pieces, not page by page: a fault costs more than clearing what will be used soon.
+    while (next_ + kPieceBytes / 2 > populated_ && populated_ < regions_[current_].end) {
+        const size_t n = std::min(kPieceBytes, regions_[current_].end - populated_);
+        madvise(write_ + populated_, n, MADV_POPULATE_WRITE);  // a hint: older kernels fault as they go
+        madvise(exec_ + populated_, n, MADV_POPULATE_READ);
+        populated_ += n;
+    }
     return {write_ + next_, regions_[current_].end - next_};
 }
 
@@ -78,6 +85,7 @@ void CodeCache::advance() {
     r.count.store(0, std::memory_order_release);
     r.used = r.begin;
     next_ = r.begin;
+    populated_ = std::max(populated_, align_down(r.begin, 4096));
 }
 
 Block* CodeCache::block_at(uint64_t host_pc) const noexcept {

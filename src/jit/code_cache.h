@@ -31,7 +31,7 @@ class CodeCache {
     CodeCache& operator=(const CodeCache&) = delete;
 
     /// The writable bytes that are free in the current region.
-    [[nodiscard]] std::span<uint8_t> free_space() const noexcept;
+    [[nodiscard]] std::span<uint8_t> free_space() noexcept;
     /// Where the first of them will run.
     [[nodiscard]] uint64_t exec_address() const noexcept { return reinterpret_cast<uint64_t>(exec_) + next_; }
     /// Takes `bytes` of the free space, rounded up to 16, for `owner` (null: the stubs).
@@ -74,6 +74,8 @@ class CodeCache {
     uint8_t* write_ = nullptr;
     uint8_t* exec_ = nullptr;
     size_t bytes_ = 0;
+    static constexpr size_t kPieceBytes = 64 << 10;
+    size_t populated_ = 0;  // how far memory was asked for ahead of use
     size_t next_ = 0;  // offset of the next free byte in the current region
     unsigned current_ = 0;
     Region regions_[kRegions];

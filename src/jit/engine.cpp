@@ -20,6 +20,7 @@
 #include <mutex>
 #include <new>
 #include <stdexcept>
+#include <utility>
 
 #include "base/bits.h"
 #include "jit/block_map.h"
@@ -83,7 +84,7 @@ class JitVcpu final : public Vcpu {
     uint32_t engine_mode();
     void set_mode(uint32_t mode);
     Block* block_for(uint64_t pc);
-    void link(uint64_t stub_data);
+    Block* link(uint64_t stub_data);
     void cache_indirect(const Block& b) noexcept;
 
     JitEngine& engine_;
@@ -205,35 +206,37 @@ void JitVcpu::cache_indirect(const Block& b) noexcept {
     if (!std::atomic_ref<const bool>(b.valid).load()) purge(b.pc);
 }
 
-/// A direct exit was taken that is not linked. Links it when the target can be had without waiting long.
-void JitVcpu::link(uint64_t stub_data) {
+/// A direct exit was taken that is not linked. Links it, and gives the block it leads to.
+Block* JitVcpu::link(uint64_t stub_data) {
     const auto* data = reinterpret_cast<const x64::ExitStubData*>(stub_data);
     VcpuHeader& h = header();
-    h.pc = data->target_pc;
-    if (!engine_.chain_) return;
-    const uint64_t disp = stub_data - data->disp_back;
-    Block* source = engine_.cache_->block_at(stub_data);
+    Exit* exit = reinterpret_cast<Exit*>(data->target);
+    h.pc = exit->target_pc;
+    if (!engine_.chain_) return block_for(h.pc);
     const uint64_t evictions = engine_.evictions_.load();
     section_.store(0);
     const std::lock_guard lock(engine_.mutex_);
     Block* target = engine_.find_or_translate(h.pc, h.mode);
-    if (source == nullptr || evictions != engine_.evictions_.load()) return;
-    if (Exit* e = BlockMap::exit_at(*source, disp)) {
-        engine_.map_->link(*e, *target);
+    section_.store(engine_.epoch_.load());
+    if (evictions == engine_.evictions_.load()) {
+        engine_.map_->link(*exit, *target);
         ++engine_.translator_->stats.links;
     }
+    return target;
 }
 
 ExitReason JitVcpu::run() {
     VcpuHeader& h = header();
     const x64::Stubs& stubs = engine_.translator_->stubs();
+    const Block* next = nullptr;  // where the last exit leads, when that is known; in a section then
     for (;;) {
         if (std::atomic_ref<uint32_t>(h.poll).load(std::memory_order_relaxed) != 0) [[unlikely]] {
             section_.store(0);
             std::atomic_ref<IndirectEntry*>(h.indirect).store(own_);
+            next = nullptr;
             if (std::atomic_ref<uint32_t>(h.poll).exchange(0) & kPollOwner) return ExitReason::kPoll;
         }
-        const Block* b = block_for(h.pc);
+        const Block* b = next != nullptr ? std::exchange(next, nullptr) : block_for(h.pc);
         if (engine_.log_.on(Log::kExec | Log::kCpu)) [[unlikely]] {
             char line[96];
             std::snprintf(line, sizeof line, "Trace: %llx [%llx/%x]\n", static_cast<unsigned long long>(b->host),
@@ -247,12 +250,13 @@ ExitReason JitVcpu::run() {
         h.in_code = 0;
         switch (reason) {
             case ExitReason::kLink:
-                link(h.trap_arg);
+                next = link(h.trap_arg);
                 break;
             case ExitReason::kLookup:
                 if (engine_.use_indirect_ && std::atomic_ref<uint32_t>(h.poll).load() == 0) {
                     std::atomic_ref<IndirectEntry*>(h.indirect).store(own_);
-                    if (const Block* t = engine_.map_->find(h.pc, h.mode)) cache_indirect(*t);
+                    next = block_for(h.pc);
+                    cache_indirect(*next);
                 }
                 break;
             case ExitReason::kPoll:

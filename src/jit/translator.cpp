@@ -78,6 +78,8 @@ Block* Translator::record(const ir::Function& f, uint64_t host) {
     for (unsigned i = 0; i < b->exit_count; ++i) {
         const x64::ExitSite& e = compiled_.exits[i];
         b->exits[i] = Exit{e.target_pc, e.disp_offset, e.stub_offset, b, nullptr, nullptr, nullptr};
+        // The one thing in the code that is not relative: the stub says which exit it is to the run loop.
+        reinterpret_cast<x64::ExitStubData*>(cache_.writable(host + e.stub_offset) + x64::kExitStubCall)->target = reinterpret_cast<uint64_t>(&b->exits[i]);
     }
     b->fault_count = static_cast<uint16_t>(compiled_.faults.size());
     b->faults = arena.make<Fault>(b->fault_count);

@@ -16,7 +16,7 @@ namespace myna::x64 {
 namespace {
 constexpr size_t kRoomPerInst = 768;   // more than any instruction's hot code
 constexpr size_t kRoomPerCold = 256;
-constexpr size_t kExitStubBytes = 5 + sizeof(ExitStubData);
+constexpr size_t kExitStubBytes = kExitStubCall + sizeof(ExitStubData);
 }  // namespace
 
 void CompiledBlock::clear() {
@@ -84,9 +84,7 @@ void Selector::emit_tail() {
         x.stub_offset = e.offset();
         e.set_rel32(x.disp_offset, x.stub_offset);
         call_stub(stubs_.link);
-        const uint32_t data = e.offset();
         e.put64(x.target_pc);
-        e.put32(data - x.disp_offset);
     }
     e.resolve_literals();
 }

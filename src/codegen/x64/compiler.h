@@ -54,9 +54,9 @@ struct ExitSite {
 };
 /// What follows the `call link_stub` in an exit's cold stub; the run loop gets its address in trap_arg on kLink.
 struct [[gnu::packed]] ExitStubData {
-    uint64_t target_pc;
-    uint32_t disp_back;     // bytes from this struct's start back to the rel32 field
+    uint64_t target;        // the guest PC as compiled; whoever installs the block may put its own record's address here
 };
+inline constexpr uint32_t kExitStubCall = 5;  // bytes of the call before it
 
 /// How NZCV can be found at a fault (flags_form.h: inside translated code the slot holds another form than outside).
 enum class FlagForm : uint8_t {

@@ -223,7 +223,7 @@ Result<Stubs> write_stubs(const guest::GuestArch& arch, const Layout& layout, co
     s.link = here();
     e.pop(Gpr::rax);
     e.mov_mr(true, MYNA_HDR(trap_arg), Gpr::rax);
-    e.mov_rm(true, Gpr::rcx, Mem::at(Gpr::rax, offsetof(ExitStubData, target_pc)));
+    e.mov_rm(true, Gpr::rcx, Mem::at(Gpr::rax, offsetof(ExitStubData, target)));
     e.mov_mr(true, MYNA_HDR(pc), Gpr::rcx);
     e.mov_ri(Gpr::rax, static_cast<uint64_t>(ir::ExitReason::kLink));
     e.jmp_to(exit);
