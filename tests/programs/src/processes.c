@@ -65,7 +65,7 @@ int main(int argc, char** argv) {
 
     static char stack[65536];
     int value = 0;
-    child = clone(in_clone, stack + sizeof stack, CLONE_VM | SIGCHLD, &value);
+    child = clone(in_clone, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &value);
     CHECK(exits_with(child, 6) && value == 5);
 
     for (int i = 0; i < 50; i++) {   // a fork while other threads come and go
