@@ -1,4 +1,5 @@
-// Random SIMD&FP instructions in the IR evaluator against QEMU user mode, which also has what Unicorn's core lacks.
+// Random SIMD&FP instructions in the IR evaluator against QEMU user mode, which also has what Unicorn's core lacks; and
+// translated code against the evaluator, with host features masked in turn.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -27,26 +28,50 @@ class Aarch64SimdQemu : public ::testing::Test {
     void SetUp() override {
         if (!have_program("qemu-aarch64-static")) GTEST_SKIP() << "qemu-aarch64-static is not installed";
     }
-    static void compare(uint32_t fpcr_bits, unsigned length) {
-        const auto guest = make_aarch64_simd("max", {"qemu-aarch64-static", "-cpu", "max"}, fpcr_bits);
-        ASSERT_TRUE(guest);
+    static std::unique_ptr<GuestUnderTest> guest(uint32_t fpcr_bits) {
+        return make_aarch64_simd("max", {"qemu-aarch64-static", "-cpu", "max"}, fpcr_bits);
+    }
+    static std::vector<const guest::DecodeRow*> rows_for(const GuestUnderTest& guest, uint32_t fpcr_bits, bool qemu) {
         const char* only = std::getenv("MYNA_A64_ROWS");
         std::vector<const guest::DecodeRow*> rows;
-        for (const guest::DecodeRow& row : guest->table().rows)
-            if (is_simd(row) && !qemu_differs(row, fpcr_bits) && (only == nullptr || row.name.find(only) != std::string_view::npos)) rows.push_back(&row);
+        for (const guest::DecodeRow& row : guest.table().rows)
+            if (is_simd(row) && !(qemu && qemu_differs(row, fpcr_bits)) && (only == nullptr || row.name.find(only) != std::string_view::npos))
+                rows.push_back(&row);
+        return rows;
+    }
+    template <class Compare>
+    static void compare(uint32_t fpcr_bits, unsigned length, bool qemu, Compare difference_of) {
+        const auto guest = Aarch64SimdQemu::guest(fpcr_bits);
+        ASSERT_TRUE(guest);
+        const auto rows = rows_for(*guest, fpcr_bits, qemu);
         unsigned failures = 0;
-        for (uint64_t n = 0; n < 3 * rounds() && failures < 8; ++n) {
+        for (uint64_t n = 0; n < 4 * rounds() && failures < 8; ++n) {
             Batch batch(*guest, {.seed = seed() + n, .streams = 2000, .max_insns = length, .rows = rows});
-            const std::string difference = batch.compare(&Batch::run_evaluator, &Batch::run_qemu);
+            const std::string difference = difference_of(batch);
             if (difference.empty()) continue;
             ++failures;
             ADD_FAILURE() << difference;
         }
     }
+    static std::string with_qemu(Batch& b) { return b.compare(&Batch::run_evaluator, &Batch::run_qemu); }
+    static std::string translated(Batch& b) {
+        static const std::vector<std::string> kMasks[] = {{}, {"avx512"}, {"avx2"}, {"avx", "lzcnt", "sha", "gfni", "pclmul", "aes"}};
+        static unsigned turn = 0;
+        jit::EngineOptions options;
+        options.cache_bytes = size_t{16} << 20;
+        options.host_mask = kMasks[turn++ % 4];
+        return b.compare([&](Batch& batch) { return batch.run_jit(options); }, &Batch::run_evaluator);
+    }
 };
 
-TEST_F(Aarch64SimdQemu, Streams) { compare(kRounding | kDefaultNan, 8); }
-TEST_F(Aarch64SimdQemu, StreamsFlushingToZero) { compare(kRounding | kDefaultNan | kFlushToZero | kFlushHalf, 4); }
+TEST_F(Aarch64SimdQemu, Streams) { compare(kRounding | kDefaultNan, 8, true, with_qemu); }
+TEST_F(Aarch64SimdQemu, StreamsFlushingToZero) {
+    compare(kRounding | kDefaultNan | kFlushToZero | kFlushHalf, 4, true, with_qemu);
+}
+TEST_F(Aarch64SimdQemu, TranslatedStreams) { compare(kRounding | kDefaultNan, 12, false, translated); }
+TEST_F(Aarch64SimdQemu, TranslatedStreamsFlushingToZero) {
+    compare(kRounding | kDefaultNan | kFlushToZero | kFlushHalf, 12, false, translated);
+}
 
 }  // namespace
 }  // namespace myna::test
