@@ -3,6 +3,7 @@
 //   CLONE_THREAD            a host thread with a Vcpu of its own
 //   CLONE_VM|CLONE_VFORK    the host's own vfork: the child runs on a stack of its own, in the parent's memory, with the
 //                           parent's Thread (whose host thread waits); the parent's state is put back when it returns
+//   CLONE_VM alone          a process beside us in the same memory; a sleeping host thread lends it its thread pointer
 //   neither                 the host's fork; translations and everything else are copied
 #include <linux/futex.h>
 #include <linux/sched.h>
@@ -31,7 +32,6 @@ struct CloneArgs {
 };
 static_assert(sizeof(CloneArgs) == 88);
 
-constexpr uint64_t kThreadFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
 constexpr size_t kHostStack = 256 << 10;
 
 void futex_wake(uint32_t* at, int count) { host_syscall(SYS_futex, arg(at), FUTEX_WAKE, static_cast<uint64_t>(count)); }
@@ -109,9 +109,8 @@ void* thread_main(void* p) {
     return nullptr;
 }
 
-int64_t new_thread(Thread& t, const CloneArgs& c) {
-    if ((c.flags & kThreadFlags) != kThreadFlags && (c.flags & (CLONE_VM | CLONE_SIGHAND)) != (CLONE_VM | CLONE_SIGHAND)) return -EINVAL;
-    if (!block_signals(t)) return kRestartSys;
+/// A Thread with a Vcpu of its own that goes on where `t` is.
+std::unique_ptr<Thread> child_of(Thread& t, const CloneArgs& c) {
     auto child = std::make_unique<Thread>(t.process, t.process.engine->create_vcpu());
     child->copy_registers_from(t);
     child->set_result(0);
@@ -124,20 +123,30 @@ int64_t new_thread(Thread& t, const CloneArgs& c) {
     if ((c.flags & CLONE_CHILD_CLEARTID) != 0) child->clear_child_tid = c.child_tid;
     if ((c.flags & CLONE_CHILD_SETTID) != 0) child->child_tid_at = c.child_tid;
     if ((c.flags & CLONE_PARENT_SETTID) != 0) child->parent_tid_at = c.parent_tid;
+    return child;
+}
 
-    ThreadStart start{child.get()};
+bool start_host_thread(void* (*main)(void*), void* arg) {
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, kHostStack);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_t handle;
+    const int e = pthread_create(&handle, &attr, main, arg);
+    pthread_attr_destroy(&attr);
+    return e == 0;
+}
+
+int64_t new_thread(Thread& t, const CloneArgs& c) {
+    if ((c.flags & (CLONE_VM | CLONE_SIGHAND)) != (CLONE_VM | CLONE_SIGHAND)) return -EINVAL;
+    if (!block_signals(t)) return kRestartSys;
+    auto child = child_of(t, c);
+    ThreadStart start{child.get()};
     {
         const std::lock_guard l(t.process.threads_lock);
         t.process.threads.push_back(child.get());
     }
-    pthread_t handle;
-    const int e = pthread_create(&handle, &attr, thread_main, &start);
-    pthread_attr_destroy(&attr);
-    if (e != 0) {
+    if (!start_host_thread(thread_main, &start)) {
         leave_thread_list(*child);
         unblock_signals(t);
         return -EAGAIN;
@@ -197,6 +206,79 @@ int64_t vfork_process(Thread& t, const CloneArgs& c) {
     return r;
 }
 
+// ---- CLONE_VM alone
+
+struct VmChild {
+    std::unique_ptr<Thread> thread;
+    CloneArgs args;
+    SignalActions actions;
+    void* stack = nullptr;
+    int host_tid = -1;                 // the host kernel clears it when the child leaves the memory
+    std::atomic<uint32_t> started{0};
+    int64_t result = 0;
+};
+
+void vm_child_main(void* p) {
+    auto& c = *static_cast<VmChild*>(p);
+    Thread& t = *c.thread;
+    if ((c.args.flags & CLONE_CLEAR_SIGHAND) != 0) clear_handlers(t);
+    if (t.child_tid_at != 0) t.memory.put(t.child_tid_at, static_cast<uint32_t>(host_syscall(SYS_gettid)));
+    unblock_signals(t);
+    t.run();
+    host_syscall(SYS_exit_group, static_cast<uint64_t>(t.exit_code));
+}
+
+/// Starts the child and sleeps while it lives: both have one thread pointer, so nothing of libc may be used meanwhile.
+void* vm_lender_main(void* p) {
+    auto* c = static_cast<VmChild*>(p);
+    Thread::set_current(c->thread.get());
+    AddressSpace& memory = c->thread->memory;
+    const uint64_t clear = c->thread->clear_child_tid;
+    constexpr uint64_t kOwnWork = CLONE_SETTLS | CLONE_CLEAR_SIGHAND | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+    const uint64_t flags = (c->args.flags & ~kOwnWork) | CLONE_CHILD_CLEARTID | c->args.exit_signal;
+    const uint64_t out = (c->args.flags & CLONE_PIDFD) != 0 ? c->args.pidfd : c->args.parent_tid;
+    const int64_t r = myna_vfork_clone(flags, static_cast<char*>(c->stack) + kHostStack, memory.host<int>(out), &c->host_tid, vm_child_main, c);
+    c->result = r;
+    c->started.store(1);
+    futex_wake(reinterpret_cast<uint32_t*>(&c->started), 1);
+    if (r > 0) {
+        while (__atomic_load_n(&c->host_tid, __ATOMIC_ACQUIRE) != 0)
+            host_syscall(SYS_futex, arg(&c->host_tid), FUTEX_WAIT, static_cast<uint64_t>(static_cast<uint32_t>(-1)), 0);
+        if (clear != 0 && memory.put(clear, uint32_t{0}) == 0) futex_wake(memory.host<uint32_t>(clear), INT_MAX);
+    }
+    Thread::set_current(nullptr);
+    while (c->started.load() != 2) host_syscall(SYS_futex, arg(reinterpret_cast<uint32_t*>(&c->started)), FUTEX_WAIT, 1, 0);
+    munmap(c->stack, kHostStack);
+    delete c;
+    return nullptr;
+}
+
+int64_t new_vm_process(Thread& t, const CloneArgs& c) {
+    if (!block_signals(t)) return kRestartSys;
+    auto child = std::make_unique<VmChild>();
+    child->stack = mmap(nullptr, kHostStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    child->thread = child_of(t, c);
+    child->thread->vfork_depth = 1;
+    child->args = c;
+    if ((c.flags & CLONE_SIGHAND) == 0) {
+        copy_actions(child->actions, *t.actions);
+        child->thread->actions = &child->actions;
+    }
+    int64_t r = -EAGAIN;
+    if (child->stack == MAP_FAILED) {
+        r = -ENOMEM;
+    } else if (start_host_thread(vm_lender_main, child.get())) {
+        VmChild* started = child.release();
+        auto* word = reinterpret_cast<uint32_t*>(&started->started);
+        while (started->started.load() == 0) host_syscall(SYS_futex, arg(word), FUTEX_WAIT, 0, 0);
+        r = started->result;
+        started->started.store(2);
+        futex_wake(word, 1);
+    }
+    unblock_signals(t);
+    return r;
+}
+
 // ---- fork
 
 int64_t fork_process(Thread& t, const CloneArgs& c) {
@@ -250,7 +332,7 @@ int64_t clone_any(Thread& t, CloneArgs c) {
     if ((c.flags & CLONE_THREAD) != 0) return new_thread(t, c);
     if ((c.flags & CLONE_VM) != 0) {
         if ((c.flags & CLONE_VFORK) != 0) return vfork_process(t, c);
-        return -EINVAL;  // two processes that run in one address space at once
+        return new_vm_process(t, c);
     }
     return fork_process(t, c);
 }
