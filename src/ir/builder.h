@@ -162,7 +162,8 @@ class Builder {
     /// Bits of `r` that may be other than zero (count from bit 0).
     [[nodiscard]] unsigned unsigned_bits(Ref r, unsigned depth = 3) const noexcept;
     /// `r` is the sign extension of its low so many bits.
-    [[nodiscard]] unsigned signed_bits(Ref r) const noexcept;
+    [[nodiscard]] unsigned signed_bits(Ref r, unsigned depth = 3) const noexcept;
+    Ref widened_arithmetic(Ref r);
 
     Function& f_;
     const guest::GuestArch& arch_;

@@ -59,16 +59,25 @@ unsigned Builder::unsigned_bits(Ref r, unsigned depth) const noexcept {
         case Op::kCtz:
         case Op::kCls:
         case Op::kPopcnt: return 7;
+        case Op::kAdd: return std::min(width_of(i.type), std::max(unsigned_bits(i.a, depth - 1), unsigned_bits(i.b, depth - 1)) + 1);
+        case Op::kMul: return std::min(width_of(i.type), unsigned_bits(i.a, depth - 1) + unsigned_bits(i.b, depth - 1));
+        case Op::kOr:
+        case Op::kXor: return std::max(unsigned_bits(i.a, depth - 1), unsigned_bits(i.b, depth - 1));
+        case Op::kShl:
+            if (!is_const(i.b, &k)) return width_of(i.type);
+            return std::min(width_of(i.type), unsigned_bits(i.a, depth - 1) + static_cast<unsigned>(k & (width_of(i.type) - 1)));
         case Op::kVGet:
             return is_int(i.type) && !(i.imm & 0x100) ? elem_bits(static_cast<Elem>(i.sub)) : width_of(i.type);
         default: return width_of(type_of(r));
     }
 }
 
-unsigned Builder::signed_bits(Ref r) const noexcept {
+unsigned Builder::signed_bits(Ref r, unsigned depth) const noexcept {
     const Inst& i = f_.insts[r];
     const unsigned w = width_of(type_of(r));
     uint64_t k = 0;
+    if (depth == 0) return w;
+    unsigned n = w;
     switch (i.op) {
         case Op::kConst: {
             const uint64_t v = static_cast<uint64_t>(signed_of(i.imm, i.type));
@@ -77,16 +86,43 @@ unsigned Builder::signed_bits(Ref r) const noexcept {
         case Op::kLoad:
             if (is_int(i.type) && (i.sub & MemAttr::kSigned)) return std::min(w, 8u << (i.sub & MemAttr::kSizeMask));
             break;
-        case Op::kSext: return 32;
+        case Op::kSext: return signed_bits(i.a, depth - 1);
+        case Op::kTrunc: n = signed_bits(i.a, depth - 1); break;  // above 32 it says nothing
         case Op::kSext8: return 8;
         case Op::kSext16: return 16;
         case Op::kSbfx: return static_cast<unsigned>(i.imm >> 8 & 0xff);
         case Op::kSar:
             if (is_const(i.b, &k)) return w - static_cast<unsigned>(k & (w - 1));
             break;
+        case Op::kAdd:
+        case Op::kSub: n = std::max(signed_bits(i.a, depth - 1), signed_bits(i.b, depth - 1)) + 1; break;
+        case Op::kMul: n = signed_bits(i.a, depth - 1) + signed_bits(i.b, depth - 1); break;
+        case Op::kNeg: n = signed_bits(i.a, depth - 1) + 1; break;
+        case Op::kShl:
+            if (is_const(i.b, &k)) n = signed_bits(i.a, depth - 1) + static_cast<unsigned>(k & (w - 1));
+            break;
         default: break;
     }
-    return std::min(w, unsigned_bits(r) + 1);
+    return std::min({w, n, unsigned_bits(r, depth) + 1});
+}
+
+/// A kI32 sum, difference or product extended by its sign, where 64-bit arithmetic on the registers it was made from
+/// gives just that: they hold small numbers, so that nothing overflows.
+Ref Builder::widened_arithmetic(Ref r) {
+    const Inst n = f_.insts[r];
+    if ((n.op != Op::kAdd && n.op != Op::kSub && n.op != Op::kMul) || n.type != Type::kI32 || in_slot(r)) return kNoRef;
+    const auto has_register = [&](Ref x) {
+        const Inst& d = f_.insts[x];
+        return d.op == Op::kConst || (d.op == Op::kTrunc && signed_bits(d.a) <= 31);
+    };
+    const unsigned a = signed_bits(n.a), b = signed_bits(n.b);
+    if ((n.op == Op::kMul ? a + b : std::max(a, b) + 1) > 32 || !has_register(n.a) || !has_register(n.b)) return kNoRef;
+    const auto wide = [&](Ref x) {
+        uint64_t k = 0;
+        return is_const(x, &k) ? imm(static_cast<uint64_t>(signed_of(k, Type::kI32))) : f_.insts[x].a;
+    };
+    const Ref x = wide(n.a);
+    return emit(n.op, Type::kI64, 0, x, wide(n.b));
 }
 
 Ref Builder::fold(Inst& i) {
@@ -338,6 +374,7 @@ Ref Builder::fold_extend(Inst& i) {
             return kNoRef;
         case Op::kSext:
             if (a.op == Op::kTrunc && signed_bits(a.a) <= 32) return a.a;
+            if (const Ref wide = widened_arithmetic(i.a); wide != kNoRef) return wide;
             if (unsigned_bits(i.a) <= 31) {  // the sign bit is 0: the cheaper extension
                 i.op = Op::kZext;
                 if (a.op == Op::kTrunc && unsigned_bits(a.a) <= 31) return a.a;
@@ -431,6 +468,12 @@ Ref Builder::fold_move(Inst& i) {
             }
             break;
         }
+        case Op::kClz:
+            if (a.op == Op::kBitrev) {
+                i = Inst{Op::kCtz, i.type, 0, a.a, kNoRef, kNoRef, 0};
+                return fold_move(i);
+            }
+            break;
         case Op::kExtr:
             if ((i.imm & (width_of(i.type) - 1)) == 0) return i.b;
             if (i.a == i.b) {
