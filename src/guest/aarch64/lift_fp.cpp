@@ -13,6 +13,8 @@ namespace {
 /// Rounding of the FCVT{N,P,M,Z} rmode field.
 constexpr Round kRmode[4] = {Round::kNearestEven, Round::kUp, Round::kDown, Round::kZero};
 
+constexpr uint64_t kDoubleOne = uint64_t{1023} << 52, kTwoTo64 = uint64_t{1023 + 64} << 52;
+
 constexpr uint8_t sub(Round r) { return static_cast<uint8_t>(r); }
 
 /// VFPExpandImm (Arm ARM shared pseudocode): sign, 3 bits of exponent, 4 of fraction.
@@ -35,10 +37,25 @@ bool SimdLifter::fp_fixed(const FpFixed& i) {
     if (i.rmode == 0) {
         set_fp(i.rd, b_.emit(is_unsigned ? Op::kUToF : Op::kSToF, fp_type(fs), 0, r(i.sf, i.rn), kNoRef, kNoRef, fbits));
     } else {
-        set_r(i.sf, i.rd, b_.emit(is_unsigned ? Op::kFToU : Op::kFToS, i.sf ? Type::kI64 : Type::kI32, sub(Round::kZero),
-                                  fp(fp_type(fs), i.rn), kNoRef, kNoRef, fbits));
+        set_r(i.sf, i.rd, fp_to_fixed(is_unsigned, i.sf ? Type::kI64 : Type::kI32, fs, fbits, fp(fp_type(fs), i.rn)));
     }
     return true;
+}
+
+/// Towards zero, after scaling by 2^fbits. Hosts have no such instruction, but the scaling is exact and cannot overflow
+/// when it is done in double precision, or only to values that fit when unscaled.
+Ref SimdLifter::fp_to_fixed(bool is_unsigned, Type to, unsigned fs, unsigned fbits, Ref a) {
+    const Op op = is_unsigned ? Op::kFToU : Op::kFToS;
+    if (fs == 1 || fbits == 0) return b_.emit(op, to, sub(Round::kZero), a, kNoRef, kNoRef, fbits);
+    const Ref scale = b_.imm(uint64_t{1023 + fbits} << 52, Type::kF64);
+    if (fs == 2) {
+        a = b_.emit(Op::kFMul, Type::kF64, 0, b_.emit(Op::kFCvt, Type::kF64, 0, a), scale);
+    } else {
+        const Ref magnitude = b_.shl_imm(b_.bitcast(Type::kI64, a), 1);
+        const Ref too_big = b_.cmp(Cmp::kUge, magnitude, b_.imm(kTwoTo64 << 1));
+        a = b_.emit(Op::kFMul, Type::kF64, 0, a, b_.select(too_big, b_.imm(kDoubleOne, Type::kF64), scale));
+    }
+    return b_.emit(op, to, sub(Round::kZero), a);
 }
 
 bool SimdLifter::fp_int(const FpInt& i) {

@@ -198,6 +198,7 @@ class SimdLifter : public Lifter {
     Ref fp_abs(unsigned fs, Ref a) { return vop(Op::kVAndN, 0, a, fp_sign(fs)); }
     Ref fp_neg(unsigned fs, Ref a) { return vxor(a, fp_sign(fs)); }
     Ref fcmla(unsigned fs, unsigned bytes, unsigned rot, unsigned rn, Ref m, unsigned rd);
+    Ref fp_to_fixed(bool is_unsigned, Type to, unsigned fs, unsigned fbits, Ref a);
     Ref fp_convert_int(bool is_unsigned, bool to_fp, unsigned fs, unsigned bytes, unsigned fbits, Ref a);
     void bfmlal(bool top, unsigned rd, unsigned rn, Ref m);
 

@@ -107,12 +107,18 @@ Ref SimdLifter::fp_convert_int(bool is_unsigned, bool to_fp, unsigned fs, unsign
             const Ref from = lane(Type::kI64, a, 3, 0);
             return zext_fp(b_.emit(is_unsigned ? Op::kUToF : Op::kSToF, Type::kF64, 0, from, kNoRef, kNoRef, fbits));
         }
-        const Ref value = b_.emit(is_unsigned ? Op::kFToU : Op::kFToS, Type::kI64, static_cast<uint8_t>(Round::kZero),
-                                  b_.emit(Op::kVLow, Type::kF64, 0, a), kNoRef, kNoRef, fbits);
+        const Ref value = fp_to_fixed(is_unsigned, Type::kI64, fs, fbits, b_.emit(Op::kVLow, Type::kF64, 0, a));
         return zext_fp(b_.bitcast(Type::kF64, value));
     }
     if (to_fp) return vop(is_unsigned ? Op::kVUToF : Op::kVSToF, fp_elem(fs), a, kNoRef, kNoRef, scale);
-    return vop(is_unsigned ? Op::kVFToU : Op::kVFToS, fp_elem(fs), a, kNoRef, kNoRef, imm(Round::kZero) | scale);
+    const Op op = is_unsigned ? Op::kVFToU : Op::kVFToS;
+    if (fbits == 0 || fs == 1) return vop(op, fp_elem(fs), a, kNoRef, kNoRef, imm(Round::kZero) | scale);
+    // Scaled first, but for lanes that are out of range already: those could overflow.
+    const unsigned bits = 8u << fs, fraction = fs == 2 ? 23 : 52, bias = fs == 2 ? 127 : 1023;
+    const auto power = [&](unsigned exponent) { return vsplat(fs, uint64_t{bias + exponent} << fraction); };
+    const Ref too_big = vop(Op::kVCmpGt, fs, fp_abs(fs, a), power(bits));
+    return vop(op, fp_elem(fs), vop(Op::kVFMul, fp_elem(fs), a, select_lanes(too_big, power(0), power(fbits))), kNoRef, kNoRef,
+               imm(Round::kZero));
 }
 
 /// key: U:a:opcode (5 bits).
