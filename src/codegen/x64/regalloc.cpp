@@ -270,6 +270,8 @@ void RegAlloc::copy_to(Xmm d, Ref r) {
 bool RegAlloc::mem_operand(Ref r, Mem* m) {
     const Value& v = val_[val_[r].root];
     if (v.reg != kNoReg || v.mem == Value::kNoMem || v.last_use > cur_) return false;
+    // The zero extension of what a 4-byte slot holds is not in memory.
+    if (v.mem < Value::kNoMem && val_[r].type == Type::kI64 && arch_.slots[static_cast<unsigned>(-2 - v.mem)].type == Type::kI32) return false;
     *m = mem_of(v);
     return true;
 }

@@ -155,7 +155,8 @@ class RegAlloc {
     /// looks there. No when that register is not the one `r` is wanted in.
     bool may_widen(Ref r, Ref a) const {
         const Value& v = val_[val_[a].root];
-        if (v.reg == kNoReg || v.type != val_[a].type || v.type == Type::kV128 || (*f_)[val_[a].root].op == ir::Op::kConst) return false;
+        // The instruction says what it made; the value may have been widened for another user already.
+        if (v.reg == kNoReg || v.type != (*f_)[a].type || v.type == Type::kV128 || (*f_)[val_[a].root].op == ir::Op::kConst) return false;
         const Reg h = usable_hint(r);
         return h == kNoReg || h == v.reg;
     }
