@@ -109,7 +109,8 @@ void Selector::ordered_form() {
     eflags_form_ = Form::kFcmpOrdered;
 }
 
-void Selector::test_operand(bool w, Ref a) {
+/// test of `a`, or of the operands of a fused and. zero_only: nobody looks at the sign.
+void Selector::test_operand(bool w, Ref a, bool zero_only) {
     const Inst& n = inst(a);
     if ((values_[a].marks & Value::kFused) && n.op == Op::kAnd) {
         int32_t k = 0;
@@ -118,8 +119,8 @@ void Selector::test_operand(bool w, Ref a) {
         const Gpr ra_ = ra.use(n.a);
         if (imm32_of(n.b, w2, &k))
             e.test_ri(w2, ra_, k);
-        else if (ra.is_const(n.b, &v) && fits_u32(v))
-            e.test_ri(false, ra_, static_cast<int32_t>(v));  // ZF is right; SF only matters for 32-bit operations
+        else if (zero_only && ra.is_const(n.b, &v) && fits_u32(v))
+            e.test_ri(false, ra_, static_cast<int32_t>(v));
         else
             e.test_rr(w2, ra_, ra.use(n.b));
         return;
@@ -173,7 +174,7 @@ Cc Selector::compare_for(const Inst& n) {
             return c == Cmp::kEq ? Cc::ae : Cc::b;
         }
         if (values_[n.a].marks & Value::kFused) {
-            test_operand(w, n.a);
+            test_operand(w, n.a, true);
             return kCmpCc[n.sub];
         }
     }
@@ -205,7 +206,7 @@ void Selector::emit_flags(Ref f) {
         const Ref a = values_[n.a].root;
         if (eflags_of_ != a || !eflags_logic_ || inst(a).type != n.type) {
             flags_changed();
-            test_operand(w, n.a);
+            test_operand(w, n.a, false);
         }
         set_eflags(f, Form::kAdd);
     }

@@ -147,7 +147,7 @@ class Selector {
     // select_flags.cpp
     Cc compare_for(const Inst& n);
     void compare_operands(bool w, Ref a, Ref b);
-    void test_operand(bool w, Ref a);
+    void test_operand(bool w, Ref a, bool zero_only);
     Cc cond_of(Ref flags, Cond cc);
     void ensure_eflags(Ref flags);
     void emit_flags(Ref flags);
