@@ -81,6 +81,12 @@ Ref Builder::slow_emit(const Inst& i) {
         case Op::kExitIf:
             // One that is always taken stays: what follows is dead, but a block has one terminator, at its end.
             if (opt_.fold && is_const(i.a, &k) && k == 0) return kNoRef;
+            // Two comparisons or-ed (a ccmp): two exits to one place, each a fused compare and branch.
+            if (opt_.fold && f_.insts[i.a].op == Op::kOr && is_comparison(f_.insts[i.a].a) && is_comparison(f_.insts[i.a].b)) {
+                const Inst either = f_.insts[i.a];
+                append(words(Op::kExitIf, Type::kVoid, 0, either.a, kNoRef, kNoRef, i.imm));
+                return append(words(Op::kExitIf, Type::kVoid, 0, either.b, kNoRef, kNoRef, i.imm));
+            }
             return append(i);
         case Op::kExitInd:
             if (opt_.fold && is_const(i.a, &k)) return append(Inst{Op::kExit, Type::kVoid, 0, kNoRef, kNoRef, kNoRef, k});

@@ -159,6 +159,10 @@ class Builder {
     Ref truth(bool v) { return imm(v, Type::kI32); }
     Ref not_bool(Ref c);
     [[nodiscard]] bool is_bool(Ref r) const noexcept;
+    [[nodiscard]] bool is_comparison(Ref r) const noexcept { return f_.insts[r].op == Op::kCmp || f_.insts[r].op == Op::kCond; }
+    [[nodiscard]] bool is_zero_vector(Ref r) const noexcept {
+        return f_.insts[r].op == Op::kVConst && f_.vconsts[f_.insts[r].imm] == V128{};
+    }
     /// Bits of `r` that may be other than zero (count from bit 0).
     [[nodiscard]] unsigned unsigned_bits(Ref r, unsigned depth = 3) const noexcept;
     /// `r` is the sign extension of its low so many bits.

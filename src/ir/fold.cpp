@@ -493,12 +493,20 @@ Ref Builder::fold_move(Inst& i) {
             if (a.op == Op::kBox32 && type_of(a.a) == i.type) return a.a;
             return kNoRef;
         case Op::kVAnd:
+            if (i.a == i.b || is_zero_vector(i.a)) return i.a;
+            return is_zero_vector(i.b) ? i.b : kNoRef;
         case Op::kVOr:
-            if (i.a == i.b) return i.a;
-            return kNoRef;
+            if (i.a == i.b || is_zero_vector(i.b)) return i.a;
+            return is_zero_vector(i.a) ? i.b : kNoRef;
         case Op::kVXor:
             if (i.a == i.b) return vimm(0, 0);
-            return kNoRef;
+            [[fallthrough]];
+        case Op::kVAdd:
+            if (is_zero_vector(i.a)) return i.b;
+            [[fallthrough]];
+        case Op::kVSub:
+        case Op::kVAndN:
+            return is_zero_vector(i.b) ? i.a : kNoRef;
         case Op::kVNot:
             if (a.op == Op::kVNot) return a.a;
             return kNoRef;

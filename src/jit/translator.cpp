@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <stdexcept>
 
 #include "base/bits.h"
 #include "ir/printer.h"
+#include "ir/sweep.h"
+#include "ir/verifier.h"
 
 namespace myna::jit {
 
@@ -45,6 +48,9 @@ Block* Translator::translate(uint64_t pc, uint32_t mode) {
     arch_.lift_block(builder_, fetcher_, cpu_, limits_);
     if (fetcher_.ranges.empty()) fetcher_.ranges.push_back({pc, 0});
     std::swap(function_.ranges, fetcher_.ranges);
+#ifndef NDEBUG
+    if (const std::string why = ir::verify(function_, arch_); !why.empty()) throw std::logic_error("malformed IR: " + why);
+#endif
     const uint64_t host = cache_.exec_address();
     compiled_.clear();
     if (!compiler_->compile(function_, cache_.free_space(), host, compiled_)) return nullptr;
@@ -119,8 +125,13 @@ void Translator::log_block(const ir::Function& f, const Block& b) {
         }
         text += '\n';
     }
-    if (log_.on(Log::kOp | Log::kOpOpt)) {
-        text += "OP:\n" + ir::print(f, arch_) + "\n";
+    if (log_.on(Log::kOp)) text += "OP:\n" + ir::print(f, arch_) + "\n";
+    if (log_.on(Log::kOpOpt)) {
+        ir::Function live = f;
+        ir::Sweep sweep;
+        sweep.run(live, arch_);
+        ir::remove_dead(live, sweep);
+        text += "OP after optimization:\n" + ir::print(live, arch_) + "\n";
     }
     if (log_.on(Log::kOutAsm)) {
         append("OUT: [size=%u]\n", b.code_bytes);
