@@ -6,8 +6,8 @@ static uint8_t below[n], above[n], alpha[n], out[n];
 
 __attribute__((noinline)) static void blend(const uint8_t* restrict b, const uint8_t* restrict a, const uint8_t* restrict t, uint8_t* restrict o) {
     for (int i = 0; i < n; i++) {
-        uint16_t v = (uint16_t)(a[i] * t[i] + b[i] * (255 - t[i]) + 128);
-        o[i] = (uint8_t)((uint16_t)(v + (v >> 8)) >> 8);
+        int v = a[i] * t[i] + b[i] * (255 - t[i]) + 128;
+        o[i] = (uint8_t)((v + (v >> 8)) >> 8);
     }
 }
 

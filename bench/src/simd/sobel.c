@@ -7,9 +7,9 @@ static uint8_t image[height][width], edges[height][width];
 __attribute__((noinline)) static void sobel(uint8_t (*restrict in)[width], uint8_t (*restrict out)[width]) {
     for (int y = 1; y < height - 1; y++)
         for (int x = 1; x < width - 1; x++) {
-            int16_t gx = (int16_t)(in[y - 1][x + 1] + 2 * in[y][x + 1] + in[y + 1][x + 1] - in[y - 1][x - 1] - 2 * in[y][x - 1] - in[y + 1][x - 1]);
-            int16_t gy = (int16_t)(in[y + 1][x - 1] + 2 * in[y + 1][x] + in[y + 1][x + 1] - in[y - 1][x - 1] - 2 * in[y - 1][x] - in[y - 1][x + 1]);
-            int16_t g = (int16_t)((gx < 0 ? -gx : gx) + (gy < 0 ? -gy : gy));
+            int gx = in[y - 1][x + 1] + 2 * in[y][x + 1] + in[y + 1][x + 1] - in[y - 1][x - 1] - 2 * in[y][x - 1] - in[y + 1][x - 1];
+            int gy = in[y + 1][x - 1] + 2 * in[y + 1][x] + in[y + 1][x + 1] - in[y - 1][x - 1] - 2 * in[y - 1][x] - in[y - 1][x + 1];
+            int g = (gx < 0 ? -gx : gx) + (gy < 0 ? -gy : gy);
             out[y][x] = (uint8_t)(g > 255 ? 255 : g);
         }
 }
