@@ -1,3 +1,4 @@
+// ELF headers: good ones of each guest, and every way a broken one is refused.
 #include "user/linux/elf_image.h"
 
 #include <elf.h>

@@ -1,3 +1,4 @@
+// The command line: options, names of other tools, environment variables, and the messages for what is wrong.
 #include "user/linux/options.h"
 
 #include <gtest/gtest.h>

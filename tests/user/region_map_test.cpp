@@ -1,3 +1,4 @@
+// The guest's map of its address space against a plain array of pages, under random operations.
 #include "user/linux/region_map.h"
 
 #include <gtest/gtest.h>
