@@ -122,6 +122,7 @@ int run_program(Options& o, char** env) {
         if (p.log_fd < 0) return report(o, error_from_errno(errno, "-D " + o.log_file));
         o.engine.log_fd = p.log_fd;
     }
+    p.pid = o.engine.jit_stats ? host_syscall(SYS_getpid) : 0;
     p.sysroot.set(o.sysroot);
     name_process(p, file->fd);
 

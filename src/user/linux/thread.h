@@ -65,6 +65,7 @@ struct Process {
     uint64_t vdso_sigreturn = 0;
     struct VdsoClock* vdso_clock = nullptr;  // host address
     uint64_t start_sp = 0;
+    int64_t pid = 0;                 // of the process that was started (forked children keep it)
     uint32_t pidfd_scratch = 0;
     uint64_t code_start = 0, code_end = 0, data_start = 0, data_end = 0;
     rlimit limits[2] = {{~rlim_t{0}, ~rlim_t{0}}, {~rlim_t{0}, ~rlim_t{0}}};  // RLIMIT_AS, RLIMIT_DATA as the guest set them

@@ -409,7 +409,8 @@ int64_t call_exit_group(Thread& t, const uint64_t* a) {
 }
 
 void exit_process(Thread& t, int code) {
-    if (t.vfork_depth == 0 && t.process.options.engine.jit_stats) {
+    // Children that fork made of us are not what was asked about.
+    if (t.process.options.engine.jit_stats && host_syscall(SYS_getpid) == t.process.pid) {
         const std::string text = t.process.engine->stats();
         host_syscall(SYS_write, static_cast<uint64_t>(t.process.log_fd), arg(text.data()), text.size());
     }
