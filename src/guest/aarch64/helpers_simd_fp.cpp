@@ -68,14 +68,50 @@ Bits<F> round_to_width(Bits<F> a, unsigned width, bool to_zero, Context& c) {
     return r;
 }
 
+/// RecipEstimate and RecipSqrtEstimate (Arm ARM shared pseudocode): 8 bits of fraction by 9 bits of the operand.
+struct EstimateTables {
+    uint8_t reciprocal[512]{}, root[512]{};
+    constexpr EstimateTables() {
+        for (unsigned a = 256; a < 512; ++a) reciprocal[a] = static_cast<uint8_t>(((1u << 19) / (a * 2 + 1) + 1) / 2);
+        for (uint32_t a = 128, b = 1023; a < 512; ++a) {
+            const uint32_t wide = a < 256 ? a * 2 + 1 : ((a | 1) * 2);
+            if (a == 256) b = 1023;
+            while (b > 512 && uint64_t{wide} * b * b >= 1u << 28) --b;  // the greatest b with wide * b * b below 2^28
+            root[a] = static_cast<uint8_t>((b + 1) / 2);
+        }
+    }
+};
+constexpr EstimateTables kEstimates;
+
+/// FRECPE and FRSQRTE where operand and result are normal numbers: no exception then.
+template <class F>
+bool estimate_normal(unsigned op, Bits<F> a, Bits<F>& result) {
+    constexpr unsigned kFrac = F::kFracBits, kMaxExp = (1u << F::kExpBits) - 1;
+    const auto exp = static_cast<unsigned>(a >> kFrac) & kMaxExp;
+    const auto top = static_cast<unsigned>(a >> (kFrac - 8)) & 0xff;
+    const auto pack = [&](unsigned e, uint8_t fraction) {
+        return static_cast<Bits<F>>((a & softfp::kSign<F>) | static_cast<Bits<F>>(e) << kFrac | static_cast<Bits<F>>(fraction) << (kFrac - 8));
+    };
+    if (op == kRecpE) {
+        if (exp == 0 || exp + 3 > kMaxExp) return false;
+        result = pack(kMaxExp - 2 - exp, kEstimates.reciprocal[256 | top]);
+        return true;
+    }
+    if (exp == 0 || exp == kMaxExp || (a & softfp::kSign<F>)) return false;
+    result = pack((3 * (kMaxExp / 2) - 1 - exp) / 2, kEstimates.root[exp & 1 ? 128 | top >> 1 : 256 | top]);
+    return true;
+}
+
 template <class F>
 Bits<F> special(unsigned op, Bits<F> a, Bits<F> b, Context& c) {
     switch (op) {
         case kMulx: return softfp::mulx<F>(a, b, c);
         case kRecpS: return softfp::recip_step<F>(a, b, c);
         case kRsqrtS: return softfp::rsqrt_step<F>(a, b, c);
-        case kRecpE: return softfp::recip_estimate<F>(a, c);
-        case kRsqrtE: return softfp::rsqrt_estimate<F>(a, c);
+        case kRecpE: case kRsqrtE: {
+            if (Bits<F> result; sizeof(a) > 2 && estimate_normal<F>(op, a, result)) return result;
+            return op == kRecpE ? softfp::recip_estimate<F>(a, c) : softfp::rsqrt_estimate<F>(a, c);
+        }
         case kRecpX: return softfp::recip_exponent<F>(a, c);
         case kRint32Z: case kRint32X: return round_to_width<F>(a, 32, op == kRint32Z, c);
         default: return round_to_width<F>(a, 64, op == kRint64Z, c);

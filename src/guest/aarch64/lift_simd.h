@@ -178,6 +178,8 @@ class SimdLifter : public Lifter {
     Ref two_reg(unsigned u_op, unsigned size, unsigned bytes, Ref a, unsigned rd);
     Ref add_pairs_long(bool is_unsigned, unsigned size, Ref a);
     Ref reverse_bits(Ref a);
+    Ref leading_zeroes(unsigned size, Ref a);
+    Ref shift_by_lanes(bool is_unsigned, bool rounding, unsigned size, Ref a, Ref b);
     Ref narrow(unsigned u_op, unsigned size, unsigned bytes, Ref a, Ref before = kNoRef, bool fits = false);
     Ref sq_rdmulh_acc(bool subtract, unsigned size, unsigned bytes, Ref a, Ref b, unsigned rd);
     Ref sqd_mul(unsigned size, unsigned bytes, Ref a, Ref b);
@@ -192,6 +194,8 @@ class SimdLifter : public Lifter {
     // ---- floating point
     Ref fp_operand(unsigned bytes, unsigned n) { return low_bytes(bytes, v(n)); }
     Ref fp_three_same(unsigned key, unsigned fs, unsigned bytes, Ref a, Ref b, unsigned rd);
+    Ref recip_step(bool sqrt, unsigned fs, Ref a, Ref b);
+    Ref round_away(unsigned fs, bool inexact, Ref a);
     Ref fp_two_reg(unsigned key, unsigned fs, unsigned bytes, Ref a);
     Ref fp_scalar_two(Op op, unsigned fs, Ref a, Ref b, uint8_t sub = 0) { return b_.emit(op, fp_type(fs), sub, a, b); }
     Ref fp_sign(unsigned fs) { return vsplat(fs, uint64_t{1} << ((8u << fs) - 1)); }

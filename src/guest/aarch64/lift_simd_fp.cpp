@@ -42,8 +42,8 @@ Ref SimdLifter::fp_three_same(unsigned k, unsigned fs, unsigned bytes, Ref a, Re
         case key(0, 0, 4): return op(Op::kVFCmp, a, b, kEqual);
         case key(0, 0, 6): return op(Op::kVFMax, a, b, kArmMinMax);
         case key(0, 1, 6): return op(Op::kVFMin, a, b, kArmMinMax);
-        case key(0, 0, 7): return special(simd_arg::kRecpS);
-        case key(0, 1, 7): return special(simd_arg::kRsqrtS);
+        case key(0, 0, 7): return fs == 1 || b_.function().fp_exact ? special(simd_arg::kRecpS) : recip_step(false, fs, a, b);
+        case key(0, 1, 7): return fs == 1 || b_.function().fp_exact ? special(simd_arg::kRsqrtS) : recip_step(true, fs, a, b);
         case key(1, 0, 0): return pairwise(Op::kVFMax, e, bytes, a, b, kNumberMinMax);
         case key(1, 1, 0): return pairwise(Op::kVFMin, e, bytes, a, b, kNumberMinMax);
         case key(1, 0, 2): {
@@ -61,6 +61,43 @@ Ref SimdLifter::fp_three_same(unsigned k, unsigned fs, unsigned bytes, Ref a, Re
         default:  // FDIV; the lanes that do not count divide 0 by 1
             return op(Op::kVFDiv, a, bytes == 8 ? low_halves(b, vsplat(fs, kOneBits[fs])) : b);
     }
+}
+
+/// FRECPS 2 - a * b, FRSQRTS (3 - a * b) / 2, rounded once; infinity times zero counts as 0. FRSQRTS halves the greater
+/// factor beforehand, in its exponent, unless both are tiny (then it does not matter) or one is infinite or a NaN.
+Ref SimdLifter::recip_step(bool sqrt, unsigned fs, Ref a, Ref b) {
+    const unsigned fraction = fs == 2 ? 23 : 52;
+    const uint64_t infinity = (fs == 2 ? uint64_t{0xff} : uint64_t{0x7ff}) << fraction;
+    const auto op = [&](Op o, Ref x, Ref y) { return vop(o, fs, x, y); };
+    const Ref abs_a = fp_abs(fs, a), abs_b = fp_abs(fs, b);
+    const Ref a_greater = op(Op::kVCmpGt, abs_a, abs_b);
+    const Ref greater = select_lanes(a_greater, abs_a, abs_b), lesser = select_lanes(a_greater, abs_b, abs_a);
+    const Ref inf_by_zero = vand(op(Op::kVCmpEq, greater, vsplat(fs, infinity)), op(Op::kVCmpEq, lesser, vzero()));
+    if (sqrt) {
+        const Ref halvable = vand(op(Op::kVCmpGt, greater, vsplat(fs, (uint64_t{2} << fraction) - 1)),
+                                  op(Op::kVCmpGt, vsplat(fs, infinity), greater));
+        const Ref one = vand(halvable, vsplat(fs, uint64_t{1} << fraction));
+        a = op(Op::kVSub, a, vand(one, a_greater));
+        b = op(Op::kVSub, b, vop(Op::kVAndN, 0, one, a_greater));
+    }
+    a = vop(Op::kVAndN, 0, a, inf_by_zero);
+    b = vop(Op::kVAndN, 0, b, inf_by_zero);
+    const uint64_t two = kOneBits[fs] + (uint64_t{1} << fraction), one_and_half = kOneBits[fs] | uint64_t{1} << (fraction - 1);
+    return vop(Op::kVFMa, fp_elem(fs), a, b, vsplat(fs, sqrt ? one_and_half : two), 1);
+}
+
+/// FRINTA, and FCVTAS before its conversion: to nearest, ties away from zero. Values of 2^fraction bits and more (infinities
+/// and NaNs too) are integral; below, the part cut off is exact and decides.
+Ref SimdLifter::round_away(unsigned fs, bool inexact, Ref a) {
+    const unsigned fraction = fs == 2 ? 23 : 52, bias = fs == 2 ? 127 : 1023, e = fp_elem(fs);
+    const Ref sign = fp_sign(fs);
+    const Ref integral = vop(Op::kVCmpGt, fs, fp_abs(fs, a), vsplat(fs, (uint64_t{bias + fraction} << fraction) - 1));
+    const Ref cut = vop(Op::kVFRound, e, a, kNoRef, kNoRef, imm(Round::kZero) | (inexact ? ir::kRoundInexact : 0));
+    const Ref small_cut = vop(Op::kVAndN, 0, cut, integral);
+    const Ref rest = vop(Op::kVFSub, e, vop(Op::kVAndN, 0, a, integral), small_cut);
+    const Ref at_least_half = vop(Op::kVCmpGt, fs, fp_abs(fs, rest), vsplat(fs, (uint64_t{bias - 1} << fraction) - 1));
+    const Ref away = vop(Op::kVFAdd, e, small_cut, vor(vsplat(fs, kOneBits[fs]), vand(a, sign)));
+    return select_lanes(at_least_half, away, cut);
 }
 
 bool SimdLifter::v3f(const V3f& i) {
@@ -136,14 +173,17 @@ Ref SimdLifter::fp_two_reg(unsigned k, unsigned fs, unsigned bytes, Ref a) {
         case kA | 0x18: return op(Op::kVFRound, imm(Round::kUp));
         case 0x19: return op(Op::kVFRound, imm(Round::kDown));
         case kA | 0x19: return op(Op::kVFRound, imm(Round::kZero));
-        case kU | 0x18: return op(Op::kVFRound, imm(Round::kNearestAway));
+        case kU | 0x18: return fs == 1 || b_.function().fp_exact ? op(Op::kVFRound, imm(Round::kNearestAway)) : round_away(fs, false, a);
         case kU | 0x19: return op(Op::kVFRound, imm(Round::kCur) | ir::kRoundInexact);
         case kU | kA | 0x19: return op(Op::kVFRound, imm(Round::kCur));
         case 0x1a: case kU | 0x1a: return to_int(Round::kNearestEven);
         case kA | 0x1a: case kU | kA | 0x1a: return to_int(Round::kUp);
         case 0x1b: case kU | 0x1b: return to_int(Round::kDown);
         case kA | 0x1b: case kU | kA | 0x1b: return fp_convert_int(k & kU, false, fs, bytes, 0, a);
-        case 0x1c: case kU | 0x1c: return to_int(Round::kNearestAway);
+        case kU | 0x1c: return to_int(Round::kNearestAway);
+        case 0x1c:
+            if (fs == 1 || b_.function().fp_exact) return to_int(Round::kNearestAway);
+            return vop(Op::kVFToS, e, round_away(fs, true, a), kNoRef, kNoRef, imm(Round::kZero));
         case 0x1d: case kU | 0x1d: return fp_convert_int(k & kU, true, fs, bytes, 0, a);
         case kA | 0x0c: return compare(vzero(), a, kLess);                // FCMGT 0
         case kA | 0x0d: return compare(a, vzero(), kEqual);               // FCMEQ 0

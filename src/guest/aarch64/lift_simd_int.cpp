@@ -80,6 +80,25 @@ Ref SimdLifter::sqd_mul(unsigned size, unsigned bytes, Ref a, Ref b) {
     return vop(Op::kVSqdmulh, size, a, b);
 }
 
+/// SSHL, USHL, SRSHL, URSHL. Halves are shifted as words: hosts lack the shift of 16 bits. Rounding adds the last bit that a
+/// shift to the right drops.
+Ref SimdLifter::shift_by_lanes(bool is_unsigned, bool rounding, unsigned size, Ref a, Ref b) {
+    const Op op = is_unsigned ? Op::kVUshl : Op::kVSshl;
+    if (size == 1) {
+        const auto part = [&](bool hi) {
+            const Ref wide = vop(is_unsigned ? Op::kVUxtl : Op::kVSxtl, 1, a, kNoRef, kNoRef, hi);
+            return shift_by_lanes(is_unsigned, rounding, 2, wide, vop(Op::kVSxtl, 1, b, kNoRef, kNoRef, hi));
+        };
+        return vop(Op::kVXtn, 1, part(false), part(true));
+    }
+    const Ref shifted = vop(op, size, a, b);
+    if (!rounding) return shifted;
+    const Ref one = vsplat(size, 1);
+    const Ref dropped = vand(vop(op, size, a, vop(Op::kVAdd, size, b, one)), one);
+    const Ref to_right = vop(Op::kVCmpGt, size, vzero(), vop(Op::kVShlI, size, b, kNoRef, kNoRef, (8u << size) - 8));
+    return vop(Op::kVAdd, size, shifted, vand(dropped, to_right));
+}
+
 Ref SimdLifter::three_same(unsigned u_op, unsigned size, unsigned bytes, Ref a, Ref b, unsigned rd) {
     const auto op = [&](Op o, uint64_t imm = 0) { return vop(o, size, a, b, kNoRef, imm); };
     const auto shift = [&](uint32_t kind) { return b_.vcall(kHelper_simd_shift, size | kind, a, b); };
@@ -101,12 +120,12 @@ Ref SimdLifter::three_same(unsigned u_op, unsigned size, unsigned bytes, Ref a, 
         case kU | 0x06: return op(Op::kVCmpHi);
         case 0x07: return op(Op::kVCmpGe);
         case kU | 0x07: return op(Op::kVCmpHs);
-        case 0x08: return op(Op::kVSshl);
-        case kU | 0x08: return op(Op::kVUshl);
+        case 0x08: return shift_by_lanes(false, false, size, a, b);
+        case kU | 0x08: return shift_by_lanes(true, false, size, a, b);
         case 0x09: return shift_sat(kSaturate);
         case kU | 0x09: return shift_sat(kSaturate | kUnsigned);
-        case 0x0a: return shift(kRound);
-        case kU | 0x0a: return shift(kRound | kUnsigned);
+        case 0x0a: return size == 0 ? shift(kRound) : shift_by_lanes(false, true, size, a, b);
+        case kU | 0x0a: return size == 0 ? shift(kRound | kUnsigned) : shift_by_lanes(true, true, size, a, b);
         case 0x0b: return shift_sat(kSaturate | kRound);
         case kU | 0x0b: return shift_sat(kSaturate | kRound | kUnsigned);
         case 0x0c: return op(Op::kVSmax);
@@ -233,6 +252,21 @@ Ref SimdLifter::reverse_bits(Ref a) {
     return vor(vop(Op::kVTbl, 0, to_high, low), vop(Op::kVTbl, 0, to_low, high));
 }
 
+/// CLZ: by a table of nibbles, then from halves to wholes: the lower half counts where the upper one is all zeroes.
+Ref SimdLifter::leading_zeroes(unsigned size, Ref a) {
+    const Ref nibble = vsplat(0, 0x0f), table = b_.vimm(0x0101010102020304, 0);
+    const Ref high = vand(vop(Op::kVShrI, 1, a, kNoRef, kNoRef, 4), nibble);
+    const Ref low_count = vand(vop(Op::kVTbl, 0, table, vand(a, nibble)), vop(Op::kVCmpEq, 0, high, vzero()));
+    Ref count = vop(Op::kVAdd, 0, vop(Op::kVTbl, 0, table, high), low_count);
+    for (unsigned s = 1; s <= size; ++s) {
+        const unsigned half = 4u << s;
+        const Ref upper = vop(Op::kVShrI, s, count, kNoRef, kNoRef, half);
+        const Ref lower = vand(count, vsplat(s, (uint64_t{1} << half) - 1));
+        count = vop(Op::kVAdd, s, upper, vand(lower, vop(Op::kVCmpEq, s, upper, vsplat(s, half))));
+    }
+    return count;
+}
+
 Ref SimdLifter::two_reg(unsigned u_op, unsigned size, unsigned bytes, Ref a, unsigned rd) {
     const auto op = [&](Op o, Ref x, Ref y) { return vop(o, size, x, y); };
     const auto rev = [&](unsigned container) { return vop(Op::kVRev, size, a, kNoRef, kNoRef, container); };
@@ -250,9 +284,9 @@ Ref SimdLifter::two_reg(unsigned u_op, unsigned size, unsigned bytes, Ref a, uns
         case kU | 0x03: return helper_qc(kHelper_suqadd, size, bytes, simd_arg::kUnsigned, a, v(rd));
         case 0x04: {  // CLS
             const Ref sign = vop(Op::kVSarI, size, a, kNoRef, kNoRef, bits - 1);
-            return op(Op::kVAdd, vop(Op::kVClz, size, vxor(a, sign)), vsplat(size, ~uint64_t{0}));
+            return op(Op::kVAdd, leading_zeroes(size, vxor(a, sign)), vsplat(size, ~uint64_t{0}));
         }
-        case kU | 0x04: return vop(Op::kVClz, size, a);
+        case kU | 0x04: return leading_zeroes(size, a);
         case 0x05: return vop(Op::kVCnt, 0, a);
         case kU | 0x05: return size ? reverse_bits(a) : vop(Op::kVNot, 0, a);
         case 0x07: {  // SQABS
