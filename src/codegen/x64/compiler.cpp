@@ -109,6 +109,10 @@ void Selector::select(Ref i) {
             return;
         case Op::kTrunc: ra.alias(i, n.a); return;
         case Op::kZext:
+            if (values_[i].marks & Value::kNarrow) {
+                ra.alias(i, n.a);
+                return;
+            }
             if (ra.is_zext(n.a)) {
                 ra.alias(i, n.a);
             } else {
@@ -119,7 +123,9 @@ void Selector::select(Ref i) {
             return;
         case Op::kSext: {
             Mem m;
-            if (ra.mem_operand(n.a, &m)) {
+            if (values_[i].marks & Value::kNarrow) {
+                ra.alias(i, n.a);
+            } else if (ra.mem_operand(n.a, &m)) {
                 e.movsxd_rm(ra.def_over(i), m);
             } else {
                 const Gpr s = ra.use(n.a);

@@ -72,6 +72,7 @@ struct Value {
     static constexpr uint8_t kPaired = 8;  // flags that another instruction leaves in EFLAGS (Value::pair)
     // XMM registers known to be zero from this bit up; kZeroFrom16 comes with the others.
     static constexpr uint8_t kZeroFrom64 = 16, kZeroFrom32 = 32, kZeroFrom16 = 64;
+    static constexpr uint8_t kNarrow = 128;  // an extension whose upper half nobody looks at: another name of its operand
 };
 
 class RegAlloc {

@@ -58,6 +58,11 @@ class Sweep {
         if (takes(f_[r], t)) ++val_[r].fuse_uses;
         use(r, at, user);
     }
+    /// A use that looks at no more than the low 32 bits: an extension that has only such uses need not be made.
+    void narrow_use(Ref r, uint32_t at, Ref user) {
+        if (f_[r].op == Op::kSext || f_[r].op == Op::kZext) ++val_[r].fuse_uses;
+        use(r, at, user);
+    }
     bool is_const(Ref r, uint64_t v) const { return f_[r].op == Op::kConst && f_[r].imm == v; }
     bool takes(const Inst& d, Takes t) const {
         switch (t) {
@@ -140,6 +145,8 @@ class Sweep {
             case Op::kCmp:
             case Op::kCond:
             case Op::kAdd: v.marks |= Value::kFused; break;
+            case Op::kSext:
+            case Op::kZext: v.marks |= Value::kNarrow; break;
             case Op::kAnd:
             case Op::kUbfx:
             case Op::kShl:
@@ -150,12 +157,23 @@ class Sweep {
     }
 
     void operands(Ref i, const Inst& n, Value& v) {
-        const bool fused = v.marks & Value::kFused;
+        const bool fused = v.marks & (Value::kFused | Value::kNarrow);
         const uint32_t at = fused ? v.last_use : i;
         switch (n.op) {
-            case Op::kTrunc: use(n.a, std::max(i, v.last_use), i); return;
+            case Op::kTrunc: narrow_use(n.a, std::max(i, v.last_use), i); return;
+            case Op::kSext8: case Op::kSext16: case Op::kZext8: case Op::kZext16: narrow_use(n.a, i, i); return;
+            case Op::kShl:
+                use(n.b, at, i);
+                if (!fused && n.type == Type::kI64 && f_[n.b].op == Op::kConst && f_[n.b].imm >= 32 && f_[n.b].imm < 64) narrow_use(n.a, i, i);
+                else use(n.a, at, i);
+                return;
             case Op::kLoad: case Op::kLl: address(n.a, i); return;
-            case Op::kStore: case Op::kSc: case Op::kRmwAdd: case Op::kRmwAnd: case Op::kRmwOr: case Op::kRmwXor:
+            case Op::kStore:
+                if (!in_xmm(val_[n.b].type) && (n.sub & ir::MemAttr::kSizeMask) <= 2) narrow_use(n.b, i, i);
+                else use(n.b, i, i);
+                address(n.a, i);
+                return;
+            case Op::kSc: case Op::kRmwAdd: case Op::kRmwAnd: case Op::kRmwOr: case Op::kRmwXor:
             case Op::kRmwXchg: case Op::kRmwSmin: case Op::kRmwSmax: case Op::kRmwUmin: case Op::kRmwUmax:
                 use(n.b, i, i);
                 address(n.a, i);
