@@ -23,8 +23,7 @@ bool InsnLifter::add_imm(const AddImm& i) {
 bool InsnLifter::adds_imm(const AddsImm& i) {
     const Ref a = r_or_sp(i.sf, i.rn);
     const Ref b = imm(i.sf, uint64_t{i.imm12} << (12 * i.sh));
-    add_flags(i.sf, a, b);
-    if (i.rd != 31) set_r(i.sf, i.rd, b_.add(a, b));
+    set_add_result(i.sf, i.rd, a, b);
     return true;
 }
 
@@ -36,8 +35,7 @@ bool InsnLifter::sub_imm(const SubImm& i) {
 bool InsnLifter::subs_imm(const SubsImm& i) {
     const Ref a = r_or_sp(i.sf, i.rn);
     const Ref b = imm(i.sf, uint64_t{i.imm12} << (12 * i.sh));
-    sub_flags(i.sf, a, b);
-    if (i.rd != 31) set_r(i.sf, i.rd, b_.sub(a, b));
+    set_sub_result(i.sf, i.rd, a, b);
     return true;
 }
 

@@ -179,8 +179,7 @@ bool InsnLifter::add_sr(const AddSr& i) {
 }
 bool InsnLifter::adds_sr(const AddsSr& i) {
     const Ref a = r(i.sf, i.rn), b = shifted(i.sf, i.rm, i.shift, i.imm6);
-    add_flags(i.sf, a, b);
-    if (i.rd != 31) set_r(i.sf, i.rd, b_.add(a, b));
+    set_add_result(i.sf, i.rd, a, b);
     return true;
 }
 bool InsnLifter::sub_sr(const SubSr& i) {
@@ -190,8 +189,7 @@ bool InsnLifter::sub_sr(const SubSr& i) {
 }
 bool InsnLifter::subs_sr(const SubsSr& i) {
     const Ref a = r(i.sf, i.rn), b = shifted(i.sf, i.rm, i.shift, i.imm6);
-    sub_flags(i.sf, a, b);
-    if (i.rd != 31) set_r(i.sf, i.rd, b_.sub(a, b));
+    set_sub_result(i.sf, i.rd, a, b);
     return true;
 }
 bool InsnLifter::add_ext(const AddExt& i) {
@@ -200,8 +198,7 @@ bool InsnLifter::add_ext(const AddExt& i) {
 }
 bool InsnLifter::adds_ext(const AddsExt& i) {
     const Ref a = r_or_sp(i.sf, i.rn), b = extended(i.sf, i.rm, i.option, i.imm3);
-    add_flags(i.sf, a, b);
-    if (i.rd != 31) set_r(i.sf, i.rd, b_.add(a, b));
+    set_add_result(i.sf, i.rd, a, b);
     return true;
 }
 bool InsnLifter::sub_ext(const SubExt& i) {
@@ -210,8 +207,7 @@ bool InsnLifter::sub_ext(const SubExt& i) {
 }
 bool InsnLifter::subs_ext(const SubsExt& i) {
     const Ref a = r_or_sp(i.sf, i.rn), b = extended(i.sf, i.rm, i.option, i.imm3);
-    sub_flags(i.sf, a, b);
-    if (i.rd != 31) set_r(i.sf, i.rd, b_.sub(a, b));
+    set_sub_result(i.sf, i.rd, a, b);
     return true;
 }
 
@@ -223,8 +219,9 @@ bool InsnLifter::adc(const Adc& i) {
 }
 bool InsnLifter::adcs(const Adcs& i) {
     const Ref a = r(i.sf, i.rn), b = r(i.sf, i.rm), c = carry();
+    const Ref sum = i.rd != 31 ? flag_op(Op::kAdc, i.sf, a, b, c) : kNoRef;
     set_flags(flag_op(Op::kFlAdc, i.sf, a, b, c));
-    if (i.rd != 31) set_r(i.sf, i.rd, flag_op(Op::kAdc, i.sf, a, b, c));
+    if (i.rd != 31) set_r(i.sf, i.rd, sum);
     return true;
 }
 bool InsnLifter::sbc(const Sbc& i) {
@@ -233,8 +230,9 @@ bool InsnLifter::sbc(const Sbc& i) {
 }
 bool InsnLifter::sbcs(const Sbcs& i) {
     const Ref a = r(i.sf, i.rn), b = b_.not_(r(i.sf, i.rm)), c = carry();
+    const Ref sum = i.rd != 31 ? flag_op(Op::kAdc, i.sf, a, b, c) : kNoRef;
     set_flags(flag_op(Op::kFlAdc, i.sf, a, b, c));
-    if (i.rd != 31) set_r(i.sf, i.rd, flag_op(Op::kAdc, i.sf, a, b, c));
+    if (i.rd != 31) set_r(i.sf, i.rd, sum);
     return true;
 }
 

@@ -4,7 +4,7 @@
 //   lift_dp_imm.cpp    data processing, immediate          lift_ldst.cpp     loads and stores
 //   lift_dp_reg.cpp    data processing, register           lift_atomic.cpp   exclusives, ordered accesses, LSE
 //   lift_branch.cpp    branches, exceptions, hints         lift_system.cpp   system registers, barriers, maintenance
-//   lift_pauth.cpp     pointer authentication
+//   lift_pauth.cpp     pointer authentication              lift_el1.cpp      what only EL1 may do
 #pragma once
 
 #include "guest/aarch64/decode.inc.h"
@@ -227,6 +227,17 @@ class InsnLifter final : public SimdLifter {
     Ref signed_field(bool sf, Ref v, unsigned lo, unsigned len);
     void add_flags(bool sf, Ref a, Ref b) { set_flags(flag_op(Op::kFlAdd, sf, a, b)); }
     void sub_flags(bool sf, Ref a, Ref b) { set_flags(flag_op(Op::kFlSub, sf, a, b)); }
+    // ADDS, SUBS: the result before the flags, so that the back end can take the flags that computing it leaves.
+    void set_add_result(bool sf, unsigned rd, Ref a, Ref b) {
+        const Ref result = rd != 31 ? b_.add(a, b) : kNoRef;
+        add_flags(sf, a, b);
+        if (rd != 31) set_r(sf, rd, result);
+    }
+    void set_sub_result(bool sf, unsigned rd, Ref a, Ref b) {
+        const Ref result = rd != 31 ? b_.sub(a, b) : kNoRef;
+        sub_flags(sf, a, b);
+        if (rd != 31) set_r(sf, rd, result);
+    }
     void logic_flags(bool sf, Ref v) { set_flags(flag_op(Op::kFlLogic, sf, v)); }
     void conditional_compare(bool sf, unsigned cc, Ref a, Ref b, unsigned nzcv, bool negated);
     Ref carry() { return b_.cond(Cond::kCs, flags()); }
@@ -239,6 +250,8 @@ class InsnLifter final : public SimdLifter {
     Ref load_vec(unsigned size, Ref addr, int64_t disp);
     void store_vec(unsigned rt, unsigned size, Ref addr, int64_t disp);
     Ref indexed(unsigned rn, unsigned rm, bool opt2, bool opt0, unsigned amount);
+    /// LDP and STP of two X registers are one 16-byte access (FEAT_LSE2) but on the stack.
+    bool is_single_copy_pair(unsigned rn) const { return rn != 31 && rn != 29 && has(Feature::lse2); }
     Ref pair_to_v128(Ref lo, Ref hi);
     Ref lane64(Ref v, unsigned lane);
 
@@ -246,6 +259,11 @@ class InsnLifter final : public SimdLifter {
     Ref authenticated(Ref pointer, Ref modifier, unsigned key);
     void sign_x(unsigned rd, Ref modifier, unsigned key) { set_x(rd, authenticated(x(rd), modifier, key)); }
 
+    // system mode (lift_el1.cpp); false: undefined here
+    bool read_el1(unsigned rt, uint32_t reg);
+    bool write_el1(unsigned rt, uint32_t reg);
+    bool sys_el1(unsigned op1, unsigned crn, unsigned crm);
+    void undefined();
     bool in_el1() const { return (b_.function().mode & Mode::kEl1) != 0; }
 };
 

@@ -69,6 +69,11 @@ bool InsnLifter::stp(const Stp& i) {
     const int64_t offset = int64_t{i.imm} * (1 << i.size);
     const int64_t disp = access_disp(offset, i.wback);
     const Ref first = x(i.rt), second = x(i.rt2);
+    if (i.size == 3 && is_single_copy_pair(i.rn)) {
+        store(4, base, i.rt == 31 && i.rt2 == 31 ? b_.vimm(0, 0) : pair_to_v128(first, second), disp);
+        write_back(i.rn, base, offset, i.wback);
+        return true;
+    }
     store(i.size, base, first, disp);
     store(i.size, base, second, disp + (1 << i.size));
     write_back(i.rn, base, offset, i.wback);
@@ -80,6 +85,14 @@ bool InsnLifter::ldp(const Ldp& i) {
     const int64_t offset = int64_t{i.imm} * (1 << i.size);
     const int64_t disp = access_disp(offset, i.wback);
     const unsigned attr = i.size | (i.sign ? unsigned{MemAttr::kSigned} : 0);
+    if (i.size == 3 && is_single_copy_pair(i.rn)) {
+        const Ref both = load(Type::kV128, 4, base, disp);
+        const Ref low = lane64(both, 0), high = lane64(both, 1);
+        set_x(i.rt, low);
+        set_x(i.rt2, high);
+        write_back(i.rn, base, offset, i.wback);
+        return true;
+    }
     const Ref first = load(Type::kI64, attr, base, disp);
     const Ref second = load(Type::kI64, attr, base, disp + (1 << i.size));
     set_x(i.rt, first);
