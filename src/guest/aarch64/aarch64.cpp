@@ -13,6 +13,7 @@
 #include "guest/aarch64/helpers.h"
 #include "guest/aarch64/lift_insn.h"
 #include "guest/aarch64/state.h"
+#include "guest/aarch64/system.h"
 
 namespace myna::guest::aarch64 {
 namespace {
@@ -67,6 +68,7 @@ void lift_block(ir::Builder& builder, CodeFetcher& fetcher, const CpuConfig& cpu
     f.nan_rule = (f.mode & Mode::kDn) != 0 ? ir::NanRule::kArmDefault : ir::NanRule::kArm;
     f.fp_mode = {.flush = (f.mode & Mode::kFlush) != 0, .flush16 = (f.mode & Mode::kFlush16) != 0};
     f.fp_exact = f.fp_mode.flush || f.fp_mode.flush16;
+    f.mmu_index = (f.mode & Mode::kEl1) != 0 ? 1 : 0;
     InsnLifter(builder, fetcher, cpu, limits).run();
 }
 
@@ -80,7 +82,7 @@ void init_state(void* mem, const CpuConfig& cpu) {
 
 uint32_t mode_of(const void* state) {
     const auto& s = *static_cast<const State*>(state);
-    return mode_of_fpcr(s.fpcr);
+    return mode_of_fpcr(s.fpcr) | system_mode_bits(s);
 }
 
 std::string dump(const void* state) {

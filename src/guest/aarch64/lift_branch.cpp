@@ -1,5 +1,6 @@
 // Branches, exception-generating instructions and hints (Arm ARM C4.1.93), and the loop that makes a block.
 #include "guest/aarch64/lift_insn.h"
+#include "guest/aarch64/system.h"
 
 namespace myna::guest::aarch64 {
 
@@ -9,7 +10,8 @@ void InsnLifter::run() {
     const unsigned limit = limits_.single_insn ? 1 : limits_.max_insns;
     pc_ = b_.function().pc;
     for (unsigned count = 0; !done_; pc_ += 4) {
-        if (count++ == limit) {
+        const bool off_page = limits_.system_mode && (pc_ ^ b_.function().pc) >> 12 != 0;
+        if (count++ == limit || off_page) {
             end_direct(pc_);
             break;
         }
@@ -21,7 +23,7 @@ void InsnLifter::run() {
             break;
         }
         b_.insn(pc_, 4);
-        if (!decode32(raw, *this)) end_trap(ExitReason::kIllegal, pc_);
+        if (!decode32(raw, *this)) undefined();
     }
 }
 
@@ -89,19 +91,20 @@ bool InsnLifter::ret(const Ret& i) {
 bool InsnLifter::udf(const Udf&) { return false; }
 
 bool InsnLifter::svc(const Svc& i) {
-    end_trap(ExitReason::kSyscall, next_pc(), i.imm16);
+    if (limits_.system_mode) end_trap(ExitReason::kException, next_pc(), syndrome(ExceptionClass::kSvc, i.imm16));
+    else end_trap(ExitReason::kSyscall, next_pc(), i.imm16);
     return true;
 }
 
 bool InsnLifter::brk(const Brk& i) {
-    end_trap(ExitReason::kBreakpoint, pc_, i.imm16);
+    if (limits_.system_mode) end_trap(ExitReason::kException, pc_, syndrome(ExceptionClass::kBrk, i.imm16));
+    else end_trap(ExitReason::kBreakpoint, pc_, i.imm16);
     return true;
 }
 
 bool InsnLifter::hvc(const Hvc&) { return false; }   // no EL2
 bool InsnLifter::smc(const Smc&) { return false; }   // no EL3
 bool InsnLifter::hlt(const Hlt&) { return false; }   // halting debug is off
-bool InsnLifter::eret(const Eret&) { return false; }
 
 // ---- hints
 

@@ -74,8 +74,6 @@ bool InsnLifter::msr_dit_imm(const MsrDitImm& i) {
     return true;
 }
 
-bool InsnLifter::msr_imm(const MsrImm&) { return false; }  // SPSel, DAIF, PAN, UAO: not at EL0
-
 // ---- system registers
 
 bool InsnLifter::mrs(const Mrs& i) {
@@ -112,7 +110,7 @@ bool InsnLifter::mrs(const Mrs& i) {
             if (!has(Feature::rng)) return false;
             state_call(kHelper_random);
             return true;
-        default: return false;
+        default: return read_el1(i.rt, reg);
     }
 }
 
@@ -124,7 +122,8 @@ bool InsnLifter::msr_reg(const MsrReg& i) {
     const auto set_bit = [&](uint64_t bit) {
         b_.set(kDitSsbs, b_.or_(b_.and_(b_.get(kDitSsbs), b_.imm(~bit)), b_.and_(x(i.rt), b_.imm(bit))));
     };
-    switch (sysreg(2u + i.o0, i.op1, i.crn, i.crm, i.op2)) {
+    const uint32_t reg = sysreg(2u + i.o0, i.op1, i.crn, i.crm, i.op2);
+    switch (reg) {
         case kNzcvReg: set_flags(b_.emit(Op::kFlPack, Type::kFlags, 0, w(i.rt))); return true;
         case kFpcrReg:
             state_call(kHelper_write_fpcr);
@@ -140,14 +139,14 @@ bool InsnLifter::msr_reg(const MsrReg& i) {
             if (!has(Feature::ssbs)) return false;
             set_bit(1 << 12);
             return true;
-        default: return false;
+        default: return write_el1(i.rt, reg);
     }
 }
 
 // ---- SYS: cache maintenance
 
 bool InsnLifter::sys(const Sys& i) {
-    if (i.op1 != 3 || i.crn != 7) return false;
+    if (i.op1 != 3 || i.crn != 7) return sys_el1(i.op1, i.crn, i.crm);
     switch (i.crm << 3 | i.op2) {
         case 4 << 3 | 1: {  // DC ZVA
             const Ref block = b_.and_(x(i.rt), b_.imm(~uint64_t{63}));

@@ -27,7 +27,7 @@ struct State {
     const CpuConfig* cpu = nullptr;
     // System mode (one small real use in the tests; the rest comes with system emulation)
     uint64_t el = 0;                // current exception level
-    struct Sys* sys = nullptr;      // EL1 registers; null in user mode
+    struct SysRegs* sys = nullptr;      // EL1 registers; null in user mode
 };
 
 /// Slot numbers (GuestArch::slots order).
