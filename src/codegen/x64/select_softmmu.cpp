@@ -69,8 +69,9 @@ void Selector::emit_slow_access(const Cold& c) {
     e.jmp_to(c.back);
 }
 
-/// Probes for an access of instruction `n`; the operand of the host address, and the cold path's index in cold_.
-Mem Selector::probe(Mem m, const Inst& n, bool write, size_t* cold) {
+/// Probes for an access of instruction `n`; the operand of the host address, and the cold path's index in cold_. `keep`:
+/// the register of the value to store, which may be part of the address too.
+Mem Selector::probe(Mem m, const Inst& n, bool write, size_t* cold, Reg keep) {
     const unsigned size = n.sub & MemAttr::kSizeMask;
     Mem plain = m;
     plain.gs = false;
@@ -78,6 +79,7 @@ Mem Selector::probe(Mem m, const Inst& n, bool write, size_t* cold) {
     e.lea(true, va, plain);
     if (m.base != Mem::kNone) ra.release(static_cast<Gpr>(m.base));
     if (m.index != Mem::kNone) ra.release(static_cast<Gpr>(m.index));
+    if (keep < 16) ra.lock(static_cast<Gpr>(keep));
     const Gpr entry = ra.temp();
     const Gpr tag = ra.temp();
     const auto table = static_cast<int32_t>(f_->mmu_index * sizeof(mem::SoftTlb::tables[0]));
@@ -127,7 +129,7 @@ void Selector::softmmu_store(Ref i) {
     Reg reg = kNoReg;
     if (!constant) reg = in_xmm(values_[v].type) ? reg_of(ra.use_x(v)) : reg_of(ra.use(v));
     size_t cold = 0;
-    const Mem m = probe(address(n.a, n.imm), n, true, &cold);
+    const Mem m = probe(address(n.a, n.imm), n, true, &cold, reg);
     store_to(i, m);
     Cold& c = cold_[cold];
     SlowAccess s{};

@@ -190,7 +190,7 @@ class Selector {
     // select_softmmu.cpp
     void softmmu_load(Ref i);
     void softmmu_store(Ref i);
-    Mem probe(Mem m, const Inst& n, bool write, size_t* cold);
+    Mem probe(Mem m, const Inst& n, bool write, size_t* cold, Reg keep = kNoReg);
     void emit_slow_access(const Cold& c);
     void extend_loaded(Ref i, Gpr d, Gpr s, unsigned size, bool sign);
 
