@@ -344,15 +344,18 @@ Ref Builder::fold_shift(Inst& i) {
         i.b = imm(sum, i.type);
         return kNoRef;
     }
-    if ((i.op == Op::kShr || i.op == Op::kSar) && a.op == Op::kShl && is_const(a.b, &k2)) {
+    // A first shift of 32 bits may have been extended into a 64-bit register (SLLIW, then SRAIW).
+    const bool extended = a.op == Op::kTrunc && (f_.insts[a.a].op == Op::kSext || f_.insts[a.a].op == Op::kZext);
+    const Inst& first = extended ? f_.insts[f_.insts[a.a].a] : a;
+    if ((i.op == Op::kShr || i.op == Op::kSar) && first.op == Op::kShl && is_const(first.b, &k2)) {
         const unsigned left = static_cast<unsigned>(k2 & (w - 1));
         const Op field = i.op == Op::kShr ? Op::kUbfx : Op::kSbfx;
-        const Ref base = a.a;
+        const Ref base = first.a;
         if (left <= n) {  // (x << l) >> n: a bit field, right aligned
             i = Inst{field, i.type, 0, base, kNoRef, kNoRef, (n - left) | uint64_t{w - n} << 8};
             return fold_field(i);
         }
-        if (!in_slot(i.a)) {  // … or shifted left
+        if (!extended && !in_slot(i.a)) {  // … or shifted left
             const Ref low = emit(field, i.type, 0, base, kNoRef, kNoRef, uint64_t{w - left} << 8);
             i = Inst{Op::kShl, i.type, 0, low, imm(left - n, i.type), kNoRef, 0};
             return kNoRef;
@@ -375,6 +378,11 @@ Ref Builder::fold_extend(Inst& i) {
         case Op::kSext:
             if (a.op == Op::kTrunc && signed_bits(a.a) <= 32) return a.a;
             if (const Ref wide = widened_arithmetic(i.a); wide != kNoRef) return wide;
+            // A narrower sign extension of a register's low half reaches to the top as well.
+            if ((a.op == Op::kSext8 || a.op == Op::kSext16 || a.op == Op::kSbfx) && f_.insts[a.a].op == Op::kTrunc && !in_slot(i.a)) {
+                i = Inst{a.op, Type::kI64, 0, f_.insts[a.a].a, kNoRef, kNoRef, a.imm};
+                return a.op == Op::kSbfx ? fold_field(i) : fold_extend(i);
+            }
             if (unsigned_bits(i.a) <= 31) {  // the sign bit is 0: the cheaper extension
                 i.op = Op::kZext;
                 if (a.op == Op::kTrunc && unsigned_bits(a.a) <= 31) return a.a;
