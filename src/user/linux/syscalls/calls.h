@@ -24,11 +24,11 @@ MYNA_CALLS(MYNA_DECLARE)
 /// A guest path made ready for the host: read, looked up under -L, and /proc/self/exe replaced.
 class GuestPath {
   public:
-    /// `at`: guest address of the path.
-    GuestPath(Thread& t, uint64_t at) {
+    /// `at`: guest address of the path. `follow`: a link at its end is followed.
+    GuestPath(Thread& t, uint64_t at, bool follow = true) {
         const int64_t n = t.memory.get_string(at, text_, sizeof text_);
         if (n < 0) error_ = n;
-        else path_ = t.process.sysroot.map(text_, buffer_);
+        else path_ = t.process.sysroot.map(text_, buffer_, follow);
     }
     [[nodiscard]] int64_t error() const noexcept { return error_; }
     /// As the guest wrote it.
@@ -43,10 +43,10 @@ class GuestPath {
 };
 
 /// pass<> for a call that looks a path up (argument n).
-template <int kHostNumber, unsigned kPointers, unsigned n>
+template <int kHostNumber, unsigned kPointers, unsigned n, bool kFollow = true>
 int64_t pass_path(Thread& t, const uint64_t* a) {
     if (!t.process.sysroot.active()) return pass<kHostNumber, kPointers>(t, a);
-    const GuestPath path(t, a[n]);
+    const GuestPath path(t, a[n], kFollow);
     if (path.error() != 0) return path.error();
     uint64_t args[6];
     for (unsigned i = 0; i < 6; ++i) args[i] = (kPointers >> i & 1) != 0 ? t.memory.host_arg(a[i]) : a[i];

@@ -232,9 +232,10 @@ uint64_t guest_open_flags(const LinuxAbi& abi, uint64_t host) noexcept {
 // ---- paths
 
 int64_t call_openat(Thread& t, const uint64_t* a) {
-    const GuestPath path(t, a[1]);
+    const uint64_t flags = host_open_flags(t.abi, a[2]);
+    const GuestPath path(t, a[1], (flags & O_NOFOLLOW) == 0);
     if (path.error() != 0) return path.error();
-    return open_path(t, a[0], path, host_open_flags(t.abi, a[2]), a[3]);
+    return open_path(t, a[0], path, flags, a[3]);
 }
 
 int64_t call_openat2(Thread& t, const uint64_t* a) {
@@ -260,7 +261,7 @@ int64_t call_faccessat(Thread& t, const uint64_t* a) { return pass_path<SYS_facc
 int64_t call_faccessat2(Thread& t, const uint64_t* a) { return pass_path<SYS_faccessat2, 2, 1>(t, a); }
 
 int64_t call_readlinkat(Thread& t, const uint64_t* a) {
-    const GuestPath path(t, a[1]);
+    const GuestPath path(t, a[1], false);
     if (path.error() != 0) return path.error();
     if (is_own_exe(path.guest())) {
         const auto size = static_cast<int32_t>(a[3]);
@@ -277,7 +278,7 @@ int64_t call_newfstatat(Thread& t, const uint64_t* a) {
     if (a[1] == 0 && (a[3] & AT_EMPTY_PATH) != 0) {
         r = host_syscall(SYS_newfstatat, a[0], arg(""), arg(&st), a[3]);
     } else {
-        const GuestPath path(t, a[1]);
+        const GuestPath path(t, a[1], (a[3] & AT_SYMLINK_NOFOLLOW) == 0);
         if (path.error() != 0) return path.error();
         uint64_t host = path.arg();
         if ((a[3] & AT_SYMLINK_NOFOLLOW) == 0 && is_own_exe(path.guest())) host = arg(t.process.exe.c_str());
@@ -294,7 +295,7 @@ int64_t call_fstat(Thread& t, const uint64_t* a) {
 
 int64_t call_statx(Thread& t, const uint64_t* a) {
     if (a[1] == 0) return t.syscall(SYS_statx, a[0], 0, a[2], a[3], t.memory.host_arg(a[4]));
-    const GuestPath path(t, a[1]);
+    const GuestPath path(t, a[1], (a[2] & AT_SYMLINK_NOFOLLOW) == 0);
     if (path.error() != 0) return path.error();
     uint64_t host = path.arg();
     if ((a[2] & AT_SYMLINK_NOFOLLOW) == 0 && is_own_exe(path.guest())) host = arg(t.process.exe.c_str());

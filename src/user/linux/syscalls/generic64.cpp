@@ -16,6 +16,8 @@ namespace {
 #define PASS(number, name, args) {number, #name, args, pass<SYS_##name, pointer_mask(args)>}
 /// The same with a path (argument n) that is looked up under -L first.
 #define PATH(number, name, args, n) {number, #name, args, pass_path<SYS_##name, pointer_mask(args), n>}
+/// The same, without following a link at its end.
+#define LINK(number, name, args, n) {number, #name, args, pass_path<SYS_##name, pointer_mask(args), n, false>}
 /// A function of our own.
 #define OWN(number, name, args) {number, #name, args, call_##name}
 /// Known, not offered.
@@ -24,8 +26,8 @@ namespace {
 constexpr SyscallRow kList[] = {
     PASS(0, io_setup, "up"), PASS(1, io_destroy, "x"), PASS(2, io_submit, "xlp"), PASS(3, io_cancel, "xpp"), PASS(4, io_getevents, "xllpT"),
     PASS(5, setxattr, "szplx"), PASS(6, lsetxattr, "szplx"), PASS(7, fsetxattr, "fzplx"),
-    PATH(8, getxattr, "szpl", 0), PATH(9, lgetxattr, "szpl", 0), PASS(10, fgetxattr, "fzpl"),
-    PATH(11, listxattr, "spl", 0), PATH(12, llistxattr, "spl", 0), PASS(13, flistxattr, "fpl"),
+    PATH(8, getxattr, "szpl", 0), LINK(9, lgetxattr, "szpl", 0), PASS(10, fgetxattr, "fzpl"),
+    PATH(11, listxattr, "spl", 0), LINK(12, llistxattr, "spl", 0), PASS(13, flistxattr, "fpl"),
     PASS(14, removexattr, "sz"), PASS(15, lremovexattr, "sz"), PASS(16, fremovexattr, "fz"),
     PASS(17, getcwd, "pl"),
     PASS(19, eventfd2, "ux"), PASS(20, epoll_create1, "x"), OWN(21, epoll_ctl, "fdfp"), OWN(22, epoll_pwait, "fpddg"),

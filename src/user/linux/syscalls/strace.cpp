@@ -227,7 +227,9 @@ unsigned first_filled(const SyscallRow& row) {
 
 int64_t traced_call(Thread& t, const SyscallRow& row, const uint64_t* a) {
     Line l;
-    const auto count = static_cast<unsigned>(std::strlen(row.args));
+    auto count = static_cast<unsigned>(std::strlen(row.args));
+    // open's mode counts only for files it makes.
+    if (row.handler == call_openat && (host_open_flags(t.abi, a[2]) & (O_CREAT | 020000000)) == 0) count = 3;
     l.add("%lld %s(", static_cast<long long>(host_syscall(SYS_gettid)), row.name);
     const unsigned before = std::min(first_filled(row), count);
     arguments(t, l, row, a, 0, before, 0);
