@@ -102,16 +102,25 @@ bool estimate_normal(unsigned op, Bits<F> a, Bits<F>& result) {
     return true;
 }
 
+/// The usual case: all `lanes` of `io` are estimated without asking for modes. False: nothing was done.
+template <class F>
+bool all_estimates_normal(unsigned op, V128& io, unsigned lanes) {
+    Bits<F> x[16 / sizeof(Bits<F>)], out[16 / sizeof(Bits<F>)] = {};
+    std::memcpy(x, &io, 16);
+    for (unsigned i = 0; i < lanes; ++i)
+        if (!estimate_normal<F>(op, x[i], out[i])) return false;
+    std::memcpy(&io, out, 16);
+    return true;
+}
+
 template <class F>
 Bits<F> special(unsigned op, Bits<F> a, Bits<F> b, Context& c) {
     switch (op) {
         case kMulx: return softfp::mulx<F>(a, b, c);
         case kRecpS: return softfp::recip_step<F>(a, b, c);
         case kRsqrtS: return softfp::rsqrt_step<F>(a, b, c);
-        case kRecpE: case kRsqrtE: {
-            if (Bits<F> result; sizeof(a) > 2 && estimate_normal<F>(op, a, result)) return result;
-            return op == kRecpE ? softfp::recip_estimate<F>(a, c) : softfp::rsqrt_estimate<F>(a, c);
-        }
+        case kRecpE: return softfp::recip_estimate<F>(a, c);
+        case kRsqrtE: return softfp::rsqrt_estimate<F>(a, c);
         case kRecpX: return softfp::recip_exponent<F>(a, c);
         case kRint32Z: case kRint32X: return round_to_width<F>(a, 32, op == kRint32Z, c);
         default: return round_to_width<F>(a, 64, op == kRint64Z, c);
@@ -129,6 +138,12 @@ void special_lanes(V128* io, uint32_t arg, Context& c) {
 }  // namespace
 
 void fp_special(VcpuHeader* hdr, V128* io, uint32_t arg) {
+    const unsigned op = operation_of(arg);
+    if (op == kRecpE || op == kRsqrtE) {
+        const unsigned fs = arg & kSizeMask;
+        if (fs == 2 ? all_estimates_normal<F32>(op, io[0], lanes_of(arg)) : fs == 3 && all_estimates_normal<F64>(op, io[0], lanes_of(arg)))
+            return;
+    }
     GuestContext g(hdr);
     switch (arg & kSizeMask) {
         case 1: special_lanes<F16>(io, arg, g.c); break;
