@@ -158,11 +158,11 @@ def run_random(args):
             source.write_text(text)
         level = f"-O{seed % 4}"
         options = [level, "-w", "-ffp-contract=off", "-fsigned-char", "-fno-strict-aliasing", "-fno-math-errno"]
-        native, guest = folder / f"{seed}-native", folder / f"{seed}-{args.guest}"
-        build(source, native, [compiler("native", source), *options])
+        # Hosts differ in the sign of the NaN that an operation makes, so the expected output is the same binary's under QEMU.
+        guest = folder / f"{seed}-{args.guest}"
         build(source, guest, [compiler(args.guest, source), *options, "-static"])
         command = [*args.emulator, guest]
-        results.note(f"{args.guest} random program {seed} ({level})", compare(run([native]), run(command)), command, f"--seed {seed} --count 1")
+        results.note(f"{args.guest} random program {seed} ({level})", compare(run([qemu(args.guest), guest]), run(command)), command, f"--seed {seed} --count 1")
     print(f"seeds {args.seed} to {args.seed + args.count - 1}")
     return results.end()
 
