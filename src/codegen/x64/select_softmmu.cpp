@@ -110,6 +110,8 @@ Mem Selector::probe(Mem m, const Inst& n, bool write, size_t* cold, Reg keep) {
 void Selector::softmmu_load(Ref i) {
     const Inst& n = inst(i);
     size_t cold = 0;
+    // A register for the result is freed before the slow path branches off: a spill after that would be skipped by it.
+    if (in_xmm(n.type)) ra.release(ra.temp_x());
     const Mem m = probe(address(n.a, n.imm), n, false, &cold);
     load_from(i, m);
     Cold& c = cold_[cold];
