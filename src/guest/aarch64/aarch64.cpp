@@ -82,7 +82,7 @@ void init_state(void* mem, const CpuConfig& cpu) {
 
 uint32_t mode_of(const void* state) {
     const auto& s = *static_cast<const State*>(state);
-    return mode_of_fpcr(s.fpcr) | system_mode_bits(s);
+    return mode_of_fpcr(s.fpcr) | system_mode_bits(s) | (s.tbi != 0 ? Mode::kTbi : 0);
 }
 
 std::string dump(const void* state) {

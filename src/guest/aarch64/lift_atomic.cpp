@@ -25,13 +25,13 @@ Ref InsnLifter::lane64(Ref vec, unsigned lane) {
 
 bool InsnLifter::ldxr(const Ldxr& i) {
     before_fault();
-    set_x(i.rt, b_.emit(Op::kLl, Type::kI64, static_cast<uint8_t>(i.size | acquire_if(i.lasr)), x_or_sp(i.rn)));
+    set_x(i.rt, b_.emit(Op::kLl, Type::kI64, static_cast<uint8_t>(i.size | acquire_if(i.lasr)), atomic_address(i.rn)));
     return true;
 }
 
 bool InsnLifter::stxr(const Stxr& i) {
     before_fault();
-    const Ref failed = b_.emit(Op::kSc, Type::kI32, static_cast<uint8_t>(i.size | release_if(i.lasr)), x_or_sp(i.rn), x(i.rt));
+    const Ref failed = b_.emit(Op::kSc, Type::kI32, static_cast<uint8_t>(i.size | release_if(i.lasr)), atomic_address(i.rn), x(i.rt));
     set_w(i.rs, failed);
     return true;
 }
@@ -39,12 +39,12 @@ bool InsnLifter::stxr(const Stxr& i) {
 bool InsnLifter::ldxp(const Ldxp& i) {
     before_fault();
     if (i.sz) {
-        const Ref both = b_.emit(Op::kLl, Type::kV128, static_cast<uint8_t>(4 | acquire_if(i.lasr)), x_or_sp(i.rn));
+        const Ref both = b_.emit(Op::kLl, Type::kV128, static_cast<uint8_t>(4 | acquire_if(i.lasr)), atomic_address(i.rn));
         const Ref first = lane64(both, 0), second = lane64(both, 1);
         set_x(i.rt, first);
         set_x(i.rt2, second);
     } else {
-        const Ref both = b_.emit(Op::kLl, Type::kI64, static_cast<uint8_t>(3 | acquire_if(i.lasr)), x_or_sp(i.rn));
+        const Ref both = b_.emit(Op::kLl, Type::kI64, static_cast<uint8_t>(3 | acquire_if(i.lasr)), atomic_address(i.rn));
         set_w(i.rt, b_.trunc(both));
         set_x(i.rt2, b_.shr_imm(both, 32));
     }
@@ -55,7 +55,7 @@ bool InsnLifter::stxp(const Stxp& i) {
     before_fault();
     const Ref value = i.sz ? pair_to_v128(x(i.rt), x(i.rt2)) : b_.or_(b_.zext(w(i.rt)), b_.shl_imm(x(i.rt2), 32));
     const unsigned size = i.sz ? 4 : 3;
-    set_w(i.rs, b_.emit(Op::kSc, Type::kI32, static_cast<uint8_t>(size | release_if(i.lasr)), x_or_sp(i.rn), value));
+    set_w(i.rs, b_.emit(Op::kSc, Type::kI32, static_cast<uint8_t>(size | release_if(i.lasr)), atomic_address(i.rn), value));
     return true;
 }
 
@@ -96,7 +96,7 @@ bool InsnLifter::ldapurs(const Ldapurs& i) {
 bool InsnLifter::cas(const Cas& i) {
     before_fault();
     const unsigned attr = i.size | acquire_if(i.acq) | release_if(i.rel);
-    set_x(i.rs, b_.emit(Op::kCas, Type::kI64, static_cast<uint8_t>(attr), x_or_sp(i.rn), x(i.rs), x(i.rt)));
+    set_x(i.rs, b_.emit(Op::kCas, Type::kI64, static_cast<uint8_t>(attr), atomic_address(i.rn), x(i.rs), x(i.rt)));
     return true;
 }
 
@@ -106,7 +106,7 @@ bool InsnLifter::casp(const Casp& i) {
     const unsigned rs2 = i.rs + 1u, rt2 = i.rt + 1u;
     if (i.sz) {
         const Ref expected = pair_to_v128(x(i.rs), x(rs2)), desired = pair_to_v128(x(i.rt), x(rt2));
-        const Ref old = b_.emit(Op::kCas, Type::kV128, static_cast<uint8_t>(4 | attr), x_or_sp(i.rn), expected, desired);
+        const Ref old = b_.emit(Op::kCas, Type::kV128, static_cast<uint8_t>(4 | attr), atomic_address(i.rn), expected, desired);
         const Ref first = lane64(old, 0), second = lane64(old, 1);
         set_x(i.rs, first);
         set_x(rs2, second);
@@ -114,7 +114,7 @@ bool InsnLifter::casp(const Casp& i) {
     }
     const Ref expected = b_.or_(b_.zext(w(i.rs)), b_.shl_imm(x(rs2), 32));
     const Ref desired = b_.or_(b_.zext(w(i.rt)), b_.shl_imm(x(rt2), 32));
-    const Ref old = b_.emit(Op::kCas, Type::kI64, static_cast<uint8_t>(3 | attr), x_or_sp(i.rn), expected, desired);
+    const Ref old = b_.emit(Op::kCas, Type::kI64, static_cast<uint8_t>(3 | attr), atomic_address(i.rn), expected, desired);
     set_w(i.rs, b_.trunc(old));
     set_x(rs2, b_.shr_imm(old, 32));
     return true;
@@ -128,14 +128,14 @@ bool InsnLifter::ldop(const Ldop& i) {
     before_fault();
     const unsigned attr = i.size | acquire_if(i.acq) | release_if(i.rel);
     const Ref operand = i.op == 1 ? b_.not_(x(i.rs)) : x(i.rs);  // LDCLR
-    set_x(i.rt, b_.rmw(kOps[i.op], static_cast<uint8_t>(attr), x_or_sp(i.rn), operand));
+    set_x(i.rt, b_.rmw(kOps[i.op], static_cast<uint8_t>(attr), atomic_address(i.rn), operand));
     return true;
 }
 
 bool InsnLifter::swp(const Swp& i) {
     before_fault();
     const unsigned attr = i.size | acquire_if(i.acq) | release_if(i.rel);
-    set_x(i.rt, b_.rmw(Op::kRmwXchg, static_cast<uint8_t>(attr), x_or_sp(i.rn), x(i.rs)));
+    set_x(i.rt, b_.rmw(Op::kRmwXchg, static_cast<uint8_t>(attr), atomic_address(i.rn), x(i.rs)));
     return true;
 }
 

@@ -81,8 +81,29 @@ class Lifter {
     bool nzcv_dead_at(uint64_t pc, unsigned budget = kLookahead);
 
     // ---- memory (size: log2 of the bytes; attr: further MemAttr bits)
-    Ref load(Type t, unsigned attr, Ref addr, int64_t disp = 0) { before_fault(); return b_.load(t, static_cast<uint8_t>(attr), addr, disp); }
-    void store(unsigned attr, Ref addr, Ref value, int64_t disp = 0) { before_fault(); b_.store(static_cast<uint8_t>(attr), addr, value, disp); }
+    Ref load(Type t, unsigned attr, Ref addr, int64_t disp = 0) {
+        before_fault();
+        drop_tag(addr, disp);
+        return b_.load(t, static_cast<uint8_t>(attr), addr, disp);
+    }
+    void store(unsigned attr, Ref addr, Ref value, int64_t disp = 0) {
+        before_fault();
+        drop_tag(addr, disp);
+        b_.store(static_cast<uint8_t>(attr), addr, value, disp);
+    }
+    /// Top byte ignored (D8.8): only where the program was seen to use it (Mode::kTbi), so that others pay nothing.
+    void drop_tag(Ref& addr, int64_t& disp) {
+        if ((b_.function().mode & Mode::kTbi) == 0) [[likely]] return;
+        addr = b_.sbfx(b_.add_imm(addr, disp), 0, 56);
+        disp = 0;
+    }
+    /// The address in Xn or SP for an atomic operation.
+    Ref atomic_address(unsigned n) {
+        Ref addr = x_or_sp(n);
+        int64_t disp = 0;
+        drop_tag(addr, disp);
+        return addr;
+    }
 
     // ---- leaving the block; each of these ends it
     void end_direct(uint64_t target);

@@ -27,6 +27,7 @@ struct State {
     const CpuConfig* cpu = nullptr;
     // System mode (one small real use in the tests; the rest comes with system emulation)
     uint64_t el = 0;                // current exception level
+    uint64_t tbi = 0;               // a tagged pointer was seen: addresses lose their top byte (Mode::kTbi)
     struct SysRegs* sys = nullptr;      // EL1 registers; null in user mode
 };
 
@@ -45,6 +46,7 @@ struct Mode {
     static constexpr uint32_t kDn = 1 << 3;        // FPCR.DN: NaN results are the default NaN
     static constexpr uint32_t kFlush16 = 1 << 4;   // FPCR.FZ16
     static constexpr uint32_t kAhp = 1 << 5;       // FPCR.AHP: alternative half precision in conversions
+    static constexpr uint32_t kTbi = 1 << 6;       // the top byte of addresses is ignored
     static constexpr uint32_t kEl1 = 1 << 8;       // system mode: EL1
     static constexpr uint32_t kMmuOn = 1 << 9;     //
 };

@@ -96,6 +96,9 @@ struct LinuxAbi {
     /// The syndrome that a signal frame carries for a data access (translation or permission fault) or a fetch; 0: none.
     uint64_t (*fault_code)(bool unmapped, bool write);
     uint64_t (*fetch_fault_code)(bool unmapped);
+    /// After an access to an address the host cannot have at all: true when the state was changed so that the instruction
+    /// is to be tried again (aarch64: tagged pointers); nullptr: never.
+    bool (*retry_strange_address)(void* state);
     /// riscv_hwprobe: the value of a key, false when it is unknown; nullptr: the ABI has no such call.
     bool (*hwprobe)(const guest::CpuConfig& cpu, int64_t key, uint64_t& value);
     /// The text of /proc/cpuinfo.

@@ -164,6 +164,13 @@ uint64_t hwcap(const guest::CpuConfig& cpu, int which) {
 
 // ESR_EL1: exception class, IL, and DFSC of a level 3 translation (0x7) or permission (0xf) fault.
 uint64_t fault_code(bool unmapped, bool write) { return uint64_t{0x24} << 26 | 1u << 25 | (write ? 1u << 6 : 0u) | (unmapped ? 0x7u : 0xfu); }
+/// Linux lets EL0 use tagged pointers. The first one that is used switches to code that drops the tags.
+bool retry_strange_address(void* state) {
+    auto& s = *static_cast<State*>(state);
+    if (s.tbi != 0) return false;
+    s.tbi = 1;
+    return true;
+}
 uint64_t fetch_fault_code(bool unmapped) { return uint64_t{0x20} << 26 | 1u << 25 | (unmapped ? 0x7u : 0xfu); }
 
 std::string cpuinfo(const guest::CpuConfig& cpu, unsigned cpus) {
@@ -226,6 +233,7 @@ extern const LinuxAbi kAbiAarch64{
     .start_thread = start_thread,
     .fault_code = fault_code,
     .fetch_fault_code = fetch_fault_code,
+    .retry_strange_address = retry_strange_address,
     .hwprobe = nullptr,
     .cpuinfo = cpuinfo,
 };

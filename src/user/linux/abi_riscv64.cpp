@@ -132,6 +132,7 @@ extern const LinuxAbi kAbiRiscv64{
     .start_thread = start_thread,
     .fault_code = [](bool, bool) { return uint64_t{0}; },
     .fetch_fault_code = [](bool) { return uint64_t{0}; },
+    .retry_strange_address = nullptr,
     .hwprobe = guest::riscv64::hwprobe,
     .cpuinfo = cpuinfo,
 };

@@ -46,6 +46,10 @@ void Thread::memory_fault() {
     const int sig = fault.si_signo;
     auto addr = reinterpret_cast<uint64_t>(fault.si_addr);
     if (sig == SIGSEGV && fault.si_code == SI_KERNEL) {
+        if (abi.retry_strange_address != nullptr && abi.retry_strange_address(state)) {
+            vcpu->state_changed();
+            return;
+        }
         // A non-canonical address: the host does not tell which.
         force_signal(*this, fault_info(SIGSEGV, kSegvMaperr, 0), abi.fault_code(true, false));
         return;
