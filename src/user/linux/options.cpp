@@ -326,7 +326,9 @@ Result<Action> parse_options(int argc, char** argv, char** env, Options& o) {
     o.guest = guest_of_tool_name(called);
     if (const size_t slash = called.rfind('/'); slash != std::string_view::npos) called.remove_prefix(slash + 1);
     o.called = called.empty() || called[0] == '-' ? "myna-user" : std::string(called);
-    if (auto r = apply_environment(env, o); !r) return std::unexpected(r.error());
+    // A set-user-ID guest (binfmt_misc's C flag) takes no orders from its caller's environment.
+    if (getauxval(AT_SECURE) == 0)
+        if (auto r = apply_environment(env, o); !r) return std::unexpected(r.error());
     const unsigned long exec_fd = getauxval(AT_EXECFD);
     if (exec_fd != 0) o.program_fd = static_cast<int>(exec_fd);
 
