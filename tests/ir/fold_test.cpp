@@ -87,7 +87,7 @@ void edge(Machine& m, std::mt19937_64& rng) {
 void expect_same(const std::string& name, const Function& before, const Function& after) {
     ASSERT_EQ(ir::verify(after, toy()), "") << name << "\n" << ir::print(after, toy());
     std::mt19937_64 rng(test_seed());
-    for (unsigned k = 0; k < test_rounds(200); ++k) {
+    for (unsigned k = 0; k < test_rounds(60); ++k) {
         Machine start, m;
         edge(start, rng);
         m.copy(start);

@@ -64,7 +64,7 @@ void expect_same(const Function& before, const Function& after, std::mt19937_64&
 
 TEST(RandomIr, BuilderKeepsTheMeaning) {
     std::mt19937_64 rng(test_seed());
-    for (unsigned n = 0; n < test_rounds(20000); ++n) {
+    for (unsigned n = 0; n < test_rounds(10000); ++n) {
         const Function f = random_function(rng, toy(), options_of(rng));
         const unsigned bits = n % 8;
         const Builder::Options o{.fold = (bits & 1) == 0, .share = (bits & 2) == 0, .forward = (bits & 4) == 0};
