@@ -130,6 +130,8 @@ void Selector::select_mem(Ref i) {
 
 void Selector::load(Ref i) {
     const Inst& n = inst(i);
+    // Two bytes are swapped by a shift; flags that are wanted leave before an operand is in a register.
+    if ((n.sub & MemAttr::kBig) && (n.sub & MemAttr::kSizeMask) == 1) clobber_flags();
     const Mem m = address(n.a, n.imm);
     load_from(i, m);
 }
@@ -151,7 +153,6 @@ void Selector::load_from(Ref i, Mem m) {
                 size == 1 ? e.movzx16_rm(d, m) : e.mov_rm(size == 3, d, m);
                 if (size == 1) {
                     e.bswap(false, d);
-                    keep_flags(), flags_changed();
                     e.shift_ri(Shift::shr, false, d, 16);
                 } else {
                     e.bswap(size == 3, d);
