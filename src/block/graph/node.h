@@ -1,0 +1,174 @@
+// Node: one layer of a disk: a protocol (file, nbd), a format (qcow2) or a filter (throttle) over other nodes.
+//
+//   device, tool ─▶ Node (qcow2) ──file──▶ Node (file)            requests go down by co_await
+//                        └───────backing─▶ Node (raw) ─▶ Node (file)
+//
+// The public operations check bounds, permissions and the gate, align and cut the request to the driver's limits, and
+// then call the driver's protected ones. A Node belongs to one Reactor and is used on its thread only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "io/iovec.h"
+#include "io/reactor.h"
+#include "io/sync.h"
+
+namespace myna::block {
+
+using io::IoVec;
+using io::Task;
+
+class Node;
+using NodePtr = std::shared_ptr<Node>;
+
+/// How requests must look for the driver. Bytes; alignments are powers of two.
+struct Limits {
+    uint32_t request_alignment = 1;      // offset and length of reads and writes
+    uint32_t memory_alignment = 1;       // of buffers (O_DIRECT)
+    uint64_t max_transfer = 1u << 30;
+    uint32_t zeroes_alignment = 1;       // below it write_zeroes falls back to writing
+    uint32_t discard_alignment = 1;
+};
+
+struct WriteFlags {
+    bool fua = false;            // stable when the request ends
+    bool compressed = false;     // store compressed (formats that can)
+    bool may_unmap = false;      // write_zeroes: deallocating is as good
+    bool no_fallback = false;    // write_zeroes: fail rather than write zero bytes
+};
+
+/// What one stretch of a node is made of.
+struct Extent {
+    uint64_t length = 0;
+    bool data = false;           // reads give stored bytes
+    bool zero = false;           // reads give zeroes
+    bool allocated = false;      // in this layer; false: a backing file decides
+    bool compressed = false;
+    bool eof = false;            // the node ends here
+    std::optional<uint64_t> offset;  // where the bytes are in `file`
+    const Node* file = nullptr;
+};
+
+/// What a user of a node may do, and lets others do beside it.
+struct Perm {
+    static constexpr uint32_t kRead = 1, kWrite = 2, kWriteUnchanged = 4, kResize = 8;
+    uint32_t perm = kRead;
+    uint32_t shared = kRead | kWriteUnchanged;
+};
+
+enum class CheckFix : uint8_t { kNone, kLeaks, kAll };
+struct CheckResult {
+    uint64_t corruptions = 0, leaks = 0, check_errors = 0;
+    uint64_t corruptions_fixed = 0, leaks_fixed = 0;
+    uint64_t total_clusters = 0, allocated_clusters = 0, fragmented_clusters = 0, compressed_clusters = 0;
+    uint64_t image_end_offset = 0;
+    std::vector<std::string> messages;
+};
+
+struct SnapshotInfo {
+    std::string id, name;
+    uint64_t vm_state_bytes = 0;
+    uint64_t date_sec = 0;
+    uint32_t date_nsec = 0;
+    uint64_t vm_clock_ns = 0;
+    std::optional<uint64_t> icount;
+    std::optional<uint64_t> disk_size;
+};
+
+struct BitmapInfo {
+    std::string name;
+    uint32_t granularity = 0;
+    std::vector<std::string> flags;  // "auto", "in-use"
+};
+
+class Node {
+  public:
+    explicit Node(io::Reactor& reactor) : reactor_(reactor), gate_(reactor) {}
+    virtual ~Node() = default;
+    Node(const Node&) = delete;
+    Node& operator=(const Node&) = delete;
+
+    /// The driver's name ("qcow2").
+    [[nodiscard]] virtual std::string_view driver() const noexcept = 0;
+    /// Bytes as the layer above sees them.
+    [[nodiscard]] uint64_t size() const noexcept { return size_; }
+    [[nodiscard]] bool read_only() const noexcept { return read_only_; }
+    /// The name a person knows it by: the file name, or `json:{…}` where no plain name says it all.
+    [[nodiscard]] const std::string& filename() const noexcept { return filename_; }
+    [[nodiscard]] const Limits& limits() const noexcept { return limits_; }
+    [[nodiscard]] io::Reactor& reactor() const noexcept { return reactor_; }
+
+    /// The node that holds this one's bytes (format over protocol), and the one behind unallocated stretches; or null.
+    [[nodiscard]] const NodePtr& file() const noexcept { return file_; }
+    [[nodiscard]] const NodePtr& backing() const noexcept { return backing_; }
+
+    // ---- requests; [offset, offset + length) must lie within size()
+    Task<Result<void>> read(uint64_t offset, const IoVec& into);
+    Task<Result<void>> write(uint64_t offset, const IoVec& from, WriteFlags flags = {});
+    Task<Result<void>> write_zeroes(uint64_t offset, uint64_t length, WriteFlags flags = {});
+    Task<Result<void>> discard(uint64_t offset, uint64_t length);
+    /// Everything written before is stable when it ends.
+    Task<Result<void>> flush();
+    /// The first extent of [offset, offset + length); never longer than length, never 0 unless length is.
+    Task<Result<Extent>> block_status(uint64_t offset, uint64_t length);
+    /// Changes size(); new bytes read as zeroes. preallocation: off, metadata, falloc, full.
+    Task<Result<void>> truncate(uint64_t size, std::string_view preallocation = "off");
+
+    // ---- what images can do beyond bytes; the default says that the driver cannot
+    virtual Task<Result<CheckResult>> check(CheckFix fix);
+    virtual Task<Result<void>> amend(const nlohmann::json& options);
+    virtual Task<Result<std::vector<SnapshotInfo>>> snapshots();
+    virtual Task<Result<void>> snapshot_create(SnapshotInfo info);
+    virtual Task<Result<void>> snapshot_apply(std::string_view id_or_name);
+    virtual Task<Result<void>> snapshot_delete(std::string_view id_or_name);
+    virtual Task<Result<void>> change_backing(std::optional<std::string> file, std::optional<std::string> format);
+    virtual Task<Result<std::vector<BitmapInfo>>> bitmaps();
+
+    /// "format-specific" of `info`: {"type": …, "data": {…}}; null when there is none.
+    [[nodiscard]] virtual nlohmann::json specific_info() const;
+    /// Bytes it takes on the host; nullopt where nobody knows.
+    [[nodiscard]] virtual std::optional<uint64_t> allocated_bytes() const;
+    [[nodiscard]] virtual std::optional<uint32_t> cluster_size() const { return std::nullopt; }
+    [[nodiscard]] virtual bool encrypted() const { return false; }
+    [[nodiscard]] virtual bool compressed() const { return false; }
+    [[nodiscard]] virtual bool dirty() const { return false; }
+    /// Whether a new image of this kind reads as zeroes.
+    [[nodiscard]] virtual bool zero_init() const { return false; }
+    /// Backing file name as stored in the image.
+    [[nodiscard]] virtual std::optional<std::string> backing_name() const { return std::nullopt; }
+    [[nodiscard]] virtual std::optional<std::string> backing_format_name() const { return std::nullopt; }
+
+    /// Ends cleanly: waits for what is under way, writes what is cached, releases locks. Must be awaited before the
+    /// last reference goes, or the image is left as after a crash (which is safe, but slower to open again).
+    virtual Task<Result<void>> close();
+
+    /// Waits until nothing is under way and keeps new requests out while the guard lives.
+    Task<io::SharedMutex::Guard> drain() { return gate_.close(); }
+
+  protected:
+    // The driver's part: requests are within bounds and meet limits().
+    virtual Task<Result<void>> do_read(uint64_t offset, const IoVec& into) = 0;
+    virtual Task<Result<void>> do_write(uint64_t offset, const IoVec& from, WriteFlags flags);
+    virtual Task<Result<void>> do_write_zeroes(uint64_t offset, uint64_t length, WriteFlags flags);
+    virtual Task<Result<void>> do_discard(uint64_t offset, uint64_t length);
+    virtual Task<Result<void>> do_flush();
+    virtual Task<Result<Extent>> do_block_status(uint64_t offset, uint64_t length);
+    virtual Task<Result<void>> do_truncate(uint64_t size, std::string_view preallocation);
+
+    io::Reactor& reactor_;
+    io::Gate gate_;
+    NodePtr file_, backing_;
+    std::string filename_;
+    Limits limits_;
+    uint64_t size_ = 0;
+    bool read_only_ = false;
+};
+
+}  // namespace myna::block
