@@ -1,0 +1,146 @@
+#include "block/graph/graph.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace myna::block {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr uint64_t kProbeBytes = 2048;
+
+/// "nbd" of "nbd://host"; empty for plain paths ("c:/x" and "a/b:c" are paths).
+std::string_view scheme_of(std::string_view name) {
+    const size_t colon = name.find(':');
+    if (colon == std::string_view::npos || colon == 0) return {};
+    const std::string_view s = name.substr(0, colon);
+    if (s.find('/') != std::string_view::npos) return {};
+    return s;
+}
+
+/// {"a.b.c": 1} as {"a": {"b": {"c": 1}}}.
+json nest(const json& flat) {
+    json out = json::object();
+    for (const auto& [key, value] : flat.items()) {
+        json* at = &out;
+        size_t from = 0;
+        for (size_t dot; (dot = key.find('.', from)) != std::string::npos; from = dot + 1) {
+            at = &(*at)[key.substr(from, dot - from)];
+            if (!at->is_object()) *at = json::object();
+        }
+        json& leaf = (*at)[key.substr(from)];
+        leaf = value.is_object() ? nest(value) : value;
+    }
+    return out;
+}
+
+}  // namespace
+
+const std::string* Graph::secret(std::string_view id) const {
+    const auto it = secrets_.find(id);
+    return it == secrets_.end() ? nullptr : &it->second;
+}
+
+Result<json> Graph::parse_image_opts(std::string_view text) {
+    json flat = json::object();
+    for (size_t at = 0; at <= text.size();) {
+        std::string item;
+        for (; at < text.size(); ++at) {
+            if (text[at] != ',') item += text[at];
+            else if (at + 1 < text.size() && text[at + 1] == ',') item += text[at++];  // a doubled comma is a comma
+            else break;
+        }
+        ++at;
+        if (item.empty()) continue;
+        const size_t eq = item.find('=');
+        if (eq == std::string::npos) flat[item] = "on";
+        else flat[item.substr(0, eq)] = item.substr(eq + 1);
+    }
+    return nest(flat);
+}
+
+std::string Graph::resolve_backing(std::string_view image, std::string_view backing) {
+    if (backing.starts_with('/') || !scheme_of(backing).empty() || backing.starts_with("json:")) return std::string(backing);
+    const size_t slash = image.rfind('/');
+    return slash == std::string_view::npos ? std::string(backing) : std::string(image.substr(0, slash + 1)) + std::string(backing);
+}
+
+Task<Result<NodePtr>> Graph::open(std::string name, std::string format, OpenOptions o) {
+    if (name.starts_with("json:")) {
+        json tree = json::parse(name.begin() + 5, name.end(), nullptr, false);
+        if (!tree.is_object()) co_return fail(ErrorKind::kInvalidArgument, "Could not parse the JSON options of '" + name + "'");
+        o.options = nest(tree);
+        if (!format.empty() && !o.options.contains("driver")) o.options["driver"] = format;
+        co_return co_await open_tree(std::move(o));
+    }
+    json file = json::object();
+    std::string_view scheme = scheme_of(name);
+    if (scheme == "file") {
+        file = {{"driver", "file"}, {"filename", name.substr(5)}};
+    } else if (!scheme.empty()) {
+        const std::string_view base = scheme.substr(0, scheme.find('+'));
+        if (find_driver(base) == nullptr) co_return fail(ErrorKind::kInvalidArgument, "Unknown protocol '" + std::string(scheme) + "'");
+        file = {{"driver", std::string(base)}, {"filename", name}};
+    } else {
+        file = {{"driver", "file"}, {"filename", name}};
+    }
+    o.options["file"] = std::move(file);
+    if (!format.empty()) o.options["driver"] = format;
+    co_return co_await open_tree(std::move(o));
+}
+
+Task<Result<NodePtr>> Graph::open_protocol(std::string name, OpenOptions o) {
+    const std::string_view scheme = scheme_of(name);
+    const std::string driver(scheme.empty() || scheme == "file" ? "file" : scheme.substr(0, scheme.find('+')));
+    if (find_driver(driver) == nullptr) co_return fail(ErrorKind::kInvalidArgument, "Unknown protocol '" + std::string(scheme) + "'");
+    o.options = {{"driver", driver}, {"filename", scheme == "file" ? name.substr(5) : name}};
+    co_return co_await open_tree(std::move(o));
+}
+
+Task<Result<NodePtr>> Graph::open_tree(OpenOptions o) {
+    if (o.options.is_string()) co_return co_await open(o.options.get<std::string>(), "", std::move(o));
+    if (const auto ro = o.options.find("read-only"); ro != o.options.end()) o.read_only = *ro == "on" || *ro == true;
+    std::string name = o.options.value("driver", std::string());
+    if (name.empty() && o.options.contains("filename") && !o.options.contains("file")) name = "file";
+    if (name.empty()) {
+        // Probe: the file's first bytes say.
+        if (!o.options.contains("file")) co_return fail(ErrorKind::kInvalidArgument, "A block device must be specified for \"file\"");
+        OpenOptions below = o;
+        below.options = o.options["file"];
+        below.read_only = true;
+        below.force_share = true;
+        auto file = co_await open_tree(below);
+        if (!file) co_return std::unexpected(file.error());
+        std::vector<uint8_t> head(std::min(kProbeBytes, (*file)->size()));
+        if (auto r = co_await (*file)->read(0, IoVec(head.data(), head.size())); !r) co_return std::unexpected(r.error());
+        const Driver* best = nullptr;
+        int score = 0;
+        for (const Driver* d : all_drivers())
+            if (d->probe != nullptr)
+                if (const int s = d->probe(head, (*file)->filename()); s > score) {
+                    best = d;
+                    score = s;
+                }
+        if (auto r = co_await (*file)->close(); !r) co_return std::unexpected(r.error());
+        if (best == nullptr) co_return fail(ErrorKind::kInvalidArgument, "Could not determine the image format of '" + (*file)->filename() + "'");
+        name = best->name;
+        o.options["driver"] = name;
+        if (name == "raw") o.options["probed"] = true;
+    }
+    const Driver* d = find_driver(name);
+    if (d == nullptr) co_return fail(ErrorKind::kInvalidArgument, "Unknown driver '" + name + "'");
+    co_return co_await d->open(*this, o);
+}
+
+Task<Result<void>> Graph::create(std::string_view format, CreateOptions o) {
+    const Driver* d = find_driver(format);
+    if (d == nullptr) co_return fail(ErrorKind::kInvalidArgument, "Unknown file format '" + std::string(format) + "'");
+    if (d->create == nullptr) co_return fail(ErrorKind::kUnsupported, "Format driver '" + std::string(format) + "' does not support image creation");
+    if (o.backing_file && !d->supports_backing)
+        co_return fail(ErrorKind::kUnsupported, "Backing file not supported for file format '" + std::string(format) + "'");
+    co_return co_await d->create(*this, o);
+}
+
+}  // namespace myna::block

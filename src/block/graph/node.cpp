@@ -1,0 +1,222 @@
+#include "block/graph/node.h"
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/bits.h"
+
+namespace myna::block {
+
+namespace {
+
+Error out_of_bounds(const Node& n, uint64_t offset, uint64_t length) {
+    return {ErrorKind::kInvalidArgument,
+            n.filename() + ": request of " + std::to_string(length) + " bytes at offset " + std::to_string(offset) +
+                " is outside the image (" + std::to_string(n.size()) + " bytes)"};
+}
+
+Error cannot(const Node& n, std::string_view what) {
+    return {ErrorKind::kUnsupported, n.filename() + ": format '" + std::string(n.driver()) + "' does not support " + std::string(what)};
+}
+
+bool memory_aligned(const IoVec& v, uint32_t alignment) {
+    for (const iovec& p : v.parts())
+        if ((reinterpret_cast<uintptr_t>(p.iov_base) | p.iov_len) & (alignment - 1)) return false;
+    return true;
+}
+
+/// A bounce buffer for requests that the driver cannot take as they are.
+struct Bounce {
+    explicit Bounce(size_t n, size_t alignment)
+        : bytes(n), data(static_cast<uint8_t*>(std::aligned_alloc(std::max<size_t>(alignment, 64), align_up(n, std::max<size_t>(alignment, 64))))) {
+        if (data == nullptr) throw std::bad_alloc();
+    }
+    ~Bounce() { std::free(data); }
+    Bounce(const Bounce&) = delete;
+    Bounce& operator=(const Bounce&) = delete;
+    size_t bytes;
+    uint8_t* data;
+};
+
+constexpr uint64_t kBounceBytes = 1 << 20;
+
+}  // namespace
+
+Task<Result<void>> Node::read(uint64_t offset, const IoVec& into) {
+    const uint64_t length = into.size();
+    if (length == 0) co_return Result<void>{};
+    if (offset > size_ || length > size_ - offset) co_return std::unexpected(out_of_bounds(*this, offset, length));
+    const auto inside = co_await gate_.enter();
+    const uint32_t align = limits_.request_alignment;
+    if ((offset | length) % align == 0 && memory_aligned(into, limits_.memory_alignment)) {
+        if (length <= limits_.max_transfer) co_return co_await do_read(offset, into);
+        for (uint64_t done = 0; done < length;) {
+            const uint64_t n = std::min(limits_.max_transfer, length - done);
+            const IoVec part = into.slice(done, n);
+            if (auto r = co_await do_read(offset + done, part); !r) co_return r;
+            done += n;
+        }
+        co_return Result<void>{};
+    }
+    const Bounce b(std::min(kBounceBytes, align_up(offset + length, align) - align_down(offset, align)),
+                   limits_.memory_alignment);
+    for (uint64_t done = 0; done < length;) {
+        const uint64_t from = align_down(offset + done, align);
+        const uint64_t n = std::min<uint64_t>(b.bytes, align_up(offset + length, align) - from);
+        const IoVec whole(b.data, n);
+        if (auto r = co_await do_read(from, whole); !r) co_return r;
+        const uint64_t skip = offset + done - from;
+        const uint64_t take = std::min(n - skip, length - done);
+        into.slice(done, take).copy_from(b.data + skip);
+        done += take;
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Node::write(uint64_t offset, const IoVec& from, WriteFlags flags) {
+    const uint64_t length = from.size();
+    if (read_only_) co_return fail(ErrorKind::kPermission, filename_ + ": image is read-only", EPERM);
+    if (length == 0) co_return Result<void>{};
+    if (offset > size_ || length > size_ - offset) co_return std::unexpected(out_of_bounds(*this, offset, length));
+    const auto inside = co_await gate_.enter();
+    const uint32_t align = limits_.request_alignment;
+    if ((offset | length) % align == 0 && memory_aligned(from, limits_.memory_alignment)) {
+        if (length <= limits_.max_transfer) co_return co_await do_write(offset, from, flags);
+        for (uint64_t done = 0; done < length;) {
+            const uint64_t n = std::min(limits_.max_transfer, length - done);
+            const IoVec part = from.slice(done, n);
+            if (auto r = co_await do_write(offset + done, part, flags); !r) co_return r;
+            done += n;
+        }
+        co_return Result<void>{};
+    }
+    // Read, modify, write. Requests that overlap the same aligned stretch are the caller's to order.
+    const Bounce b(std::min(kBounceBytes, align_up(offset + length, align) - align_down(offset, align)),
+                   limits_.memory_alignment);
+    for (uint64_t done = 0; done < length;) {
+        const uint64_t to = align_down(offset + done, align);
+        const uint64_t n = std::min<uint64_t>(b.bytes, align_up(offset + length, align) - to);
+        const IoVec whole(b.data, n);
+        const uint64_t skip = offset + done - to;
+        const uint64_t take = std::min(n - skip, length - done);
+        if (skip != 0 || take != n)
+            if (auto r = co_await do_read(to, whole); !r) co_return r;
+        from.slice(done, take).copy_to(b.data + skip);
+        if (auto r = co_await do_write(to, whole, flags); !r) co_return r;
+        done += take;
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Node::write_zeroes(uint64_t offset, uint64_t length, WriteFlags flags) {
+    if (read_only_) co_return fail(ErrorKind::kPermission, filename_ + ": image is read-only", EPERM);
+    if (length == 0) co_return Result<void>{};
+    if (offset > size_ || length > size_ - offset) co_return std::unexpected(out_of_bounds(*this, offset, length));
+    const auto inside = co_await gate_.enter();
+    co_return co_await do_write_zeroes(offset, length, flags);
+}
+
+Task<Result<void>> Node::discard(uint64_t offset, uint64_t length) {
+    if (read_only_) co_return fail(ErrorKind::kPermission, filename_ + ": image is read-only", EPERM);
+    if (offset > size_ || length > size_ - offset) co_return std::unexpected(out_of_bounds(*this, offset, length));
+    // Discarding is a hint: what is not aligned at the edges stays.
+    const uint64_t from = align_up(offset, limits_.discard_alignment);
+    const uint64_t to = offset + length == size_ ? size_ : align_down(offset + length, limits_.discard_alignment);
+    if (from >= to) co_return Result<void>{};
+    const auto inside = co_await gate_.enter();
+    co_return co_await do_discard(from, to - from);
+}
+
+Task<Result<void>> Node::flush() {
+    const auto inside = co_await gate_.enter();
+    co_return co_await do_flush();
+}
+
+Task<Result<Extent>> Node::block_status(uint64_t offset, uint64_t length) {
+    if (offset >= size_ || length == 0) co_return Extent{.eof = offset >= size_};
+    length = std::min(length, size_ - offset);
+    const auto inside = co_await gate_.enter();
+    auto e = co_await do_block_status(offset, length);
+    if (e) {
+        e->length = std::min(e->length, length);
+        if (offset + e->length == size_) e->eof = true;
+    }
+    co_return e;
+}
+
+Task<Result<void>> Node::truncate(uint64_t size, std::string_view preallocation) {
+    if (read_only_) co_return fail(ErrorKind::kPermission, filename_ + ": image is read-only", EPERM);
+    const std::string mode(preallocation);
+    const auto alone = co_await gate_.close();
+    co_return co_await do_truncate(size, mode);
+}
+
+// ---- defaults
+
+Task<Result<void>> Node::do_write(uint64_t, const IoVec&, WriteFlags) { co_return std::unexpected(cannot(*this, "writing")); }
+
+Task<Result<void>> Node::do_write_zeroes(uint64_t offset, uint64_t length, WriteFlags flags) {
+    if (flags.no_fallback) co_return std::unexpected(cannot(*this, "fast zeroing"));
+    const uint64_t chunk = std::min<uint64_t>(align_up(length, limits_.request_alignment), kBounceBytes);
+    const Bounce b(chunk, limits_.memory_alignment);
+    std::fill_n(b.data, chunk, uint8_t{0});
+    for (uint64_t done = 0; done < length;) {
+        const uint64_t n = std::min(chunk, length - done);
+        const IoVec part(b.data, n);
+        if ((offset + done) % limits_.request_alignment != 0 || n % limits_.request_alignment != 0) {
+            // Edges below the alignment: read, modify, write.
+            const uint32_t a = limits_.request_alignment;
+            const uint64_t at = align_down(offset + done, a);
+            const Bounce edge(a, limits_.memory_alignment);
+            const IoVec whole(edge.data, a);
+            if (auto r = co_await do_read(at, whole); !r) co_return r;
+            const uint64_t skip = offset + done - at;
+            const uint64_t take = std::min<uint64_t>(a - skip, length - done);
+            std::fill_n(edge.data + skip, take, uint8_t{0});
+            if (auto r = co_await do_write(at, whole, flags); !r) co_return r;
+            done += take;
+            continue;
+        }
+        if (auto r = co_await do_write(offset + done, part, flags); !r) co_return r;
+        done += n;
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Node::do_discard(uint64_t, uint64_t) { co_return Result<void>{}; }
+
+Task<Result<void>> Node::do_flush() {
+    if (file_) co_return co_await file_->flush();
+    co_return Result<void>{};
+}
+
+Task<Result<Extent>> Node::do_block_status(uint64_t, uint64_t length) {
+    co_return Extent{.length = length, .data = true, .allocated = true};
+}
+
+Task<Result<void>> Node::do_truncate(uint64_t, std::string_view) { co_return std::unexpected(cannot(*this, "resizing")); }
+
+Task<Result<CheckResult>> Node::check(CheckFix) { co_return std::unexpected(cannot(*this, "checks")); }
+Task<Result<void>> Node::amend(const nlohmann::json&) { co_return std::unexpected(cannot(*this, "option amendment")); }
+Task<Result<std::vector<SnapshotInfo>>> Node::snapshots() { co_return std::vector<SnapshotInfo>{}; }
+Task<Result<void>> Node::snapshot_create(SnapshotInfo) { co_return std::unexpected(cannot(*this, "internal snapshots")); }
+Task<Result<void>> Node::snapshot_apply(std::string_view) { co_return std::unexpected(cannot(*this, "internal snapshots")); }
+Task<Result<void>> Node::snapshot_delete(std::string_view) { co_return std::unexpected(cannot(*this, "internal snapshots")); }
+Task<Result<void>> Node::change_backing(std::optional<std::string>, std::optional<std::string>) {
+    co_return std::unexpected(cannot(*this, "backing files"));
+}
+Task<Result<std::vector<BitmapInfo>>> Node::bitmaps() { co_return std::vector<BitmapInfo>{}; }
+nlohmann::json Node::specific_info() const { return nullptr; }
+std::optional<uint64_t> Node::allocated_bytes() const { return file_ ? file_->allocated_bytes() : std::nullopt; }
+
+Task<Result<void>> Node::close() {
+    auto r = read_only_ ? Result<void>{} : co_await flush();
+    if (file_)
+        if (auto f = co_await file_->close(); !f && r) r = f;
+    if (backing_)
+        if (auto b = co_await backing_->close(); !b && r) r = b;
+    co_return r;
+}
+
+}  // namespace myna::block

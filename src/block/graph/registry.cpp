@@ -1,0 +1,21 @@
+// The list of drivers: the one line a new format, protocol or filter adds outside its own folder.
+#include <array>
+
+#include "block/formats/raw/raw.h"
+#include "block/graph/graph.h"
+#include "block/proto/file.h"
+
+namespace myna::block {
+
+std::span<const Driver* const> all_drivers() noexcept {
+    static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kRawDriver};
+    return drivers;
+}
+
+const Driver* find_driver(std::string_view name) noexcept {
+    for (const Driver* d : all_drivers())
+        if (d->name == name) return d;
+    return nullptr;
+}
+
+}  // namespace myna::block
