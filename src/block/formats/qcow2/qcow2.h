@@ -1,0 +1,195 @@
+// qcow2: a node over a file that maps guest clusters to host clusters by two levels of tables.
+//
+//   guest offset ─▶ L1 (in memory) ─▶ L2 table (TableCache) ─▶ host cluster ─▶ file
+//   host cluster ─▶ refcount table (in memory) ─▶ refcount block (TableCache)
+//
+// Order on disk, so that a cut at any write leaves a good image with leaks at worst:
+//   1. refcount blocks that count more   2. barrier   3. L2 tables   4. barrier   5. L1 entries, header
+//   6. barrier   7. refcounts of what was freed (and only now it may be allocated again)
+// Nothing of 1-7 is written before flush() or before a table has to leave the cache.
+//
+// Locks: map_ is taken shared to look up, alone to change tables; data moves with neither. Writes that allocate keep
+// their guest range in in_flight_ until the tables say so; an overlapping request waits for them.
+#pragma once
+
+#include <deque>
+#include <list>
+#include <map>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "block/formats/qcow2/layout.h"
+#include "block/graph/driver.h"
+#include "block/graph/graph.h"
+
+namespace myna::block {
+
+extern const Driver kQcow2Driver;
+
+namespace qcow2 {
+
+/// A cluster of metadata in memory.
+struct Table {
+    uint64_t offset = 0;
+    std::vector<uint8_t> bytes;
+    bool dirty = false;
+};
+
+/// Clusters of one kind (L2 tables or refcount blocks), the least recently used leave first.
+class TableCache {
+  public:
+    explicit TableCache(size_t capacity) : capacity_(capacity) {}
+    [[nodiscard]] Table* find(uint64_t offset);
+    /// A new entry; the caller has made room (victim()).
+    Table& insert(uint64_t offset, std::vector<uint8_t> bytes);
+    [[nodiscard]] bool full() const noexcept { return order_.size() >= capacity_; }
+    /// The table to drop when full: the oldest clean one, else the oldest.
+    [[nodiscard]] Table* victim();
+    void drop(uint64_t offset);
+    void clear();
+    [[nodiscard]] std::vector<Table*> dirty_tables();  // ascending offset
+
+  private:
+    size_t capacity_;
+    std::list<Table> order_;  // newest first
+    std::unordered_map<uint64_t, std::list<Table>::iterator> index_;
+};
+
+/// Where a stretch of guest bytes is.
+struct Mapping {
+    enum class Kind : uint8_t { kUnallocated, kZero, kData, kCompressed } kind = Kind::kUnallocated;
+    bool allocated_zero = false;   // kZero with a host cluster behind it
+    uint64_t host = 0;             // host offset of the first guest byte (kData), of the compressed bytes
+    uint64_t length = 0;           // guest bytes that share this mapping contiguously
+    uint32_t compressed_bytes = 0; // upper bound: whole sectors
+};
+
+class Qcow2Node final : public Node {
+  public:
+    Qcow2Node(Graph& graph, NodePtr file);
+    [[nodiscard]] std::string_view driver() const noexcept override { return "qcow2"; }
+
+    Task<Result<void>> start(const OpenOptions& options);
+
+    Task<Result<CheckResult>> check(CheckFix fix) override;
+    Task<Result<void>> amend(const nlohmann::json& options) override;
+    Task<Result<std::vector<SnapshotInfo>>> snapshots() override;
+    Task<Result<void>> snapshot_create(SnapshotInfo info) override;
+    Task<Result<void>> snapshot_apply(std::string_view id_or_name) override;
+    Task<Result<void>> snapshot_delete(std::string_view id_or_name) override;
+    Task<Result<void>> change_backing(std::optional<std::string> file, std::optional<std::string> format) override;
+    Task<Result<void>> close() override;
+
+    [[nodiscard]] nlohmann::json specific_info() const override;
+    [[nodiscard]] std::optional<uint32_t> cluster_size() const override { return static_cast<uint32_t>(h_.cluster_size()); }
+    [[nodiscard]] bool dirty() const override { return h_.incompatible & Incompatible::kDirty; }
+    [[nodiscard]] bool zero_init() const override { return h_.crypt == Crypt::kNone; }
+    [[nodiscard]] bool encrypted() const override { return h_.crypt != Crypt::kNone; }
+    [[nodiscard]] std::optional<std::string> backing_name() const override;
+    [[nodiscard]] std::optional<std::string> backing_format_name() const override;
+
+  protected:
+    Task<Result<void>> do_read(uint64_t offset, const IoVec& into) override;
+    Task<Result<void>> do_write(uint64_t offset, const IoVec& from, WriteFlags flags) override;
+    Task<Result<void>> do_write_zeroes(uint64_t offset, uint64_t length, WriteFlags flags) override;
+    Task<Result<void>> do_discard(uint64_t offset, uint64_t length) override;
+    Task<Result<void>> do_flush() override;
+    Task<Result<Extent>> do_block_status(uint64_t offset, uint64_t length) override;
+    Task<Result<void>> do_truncate(uint64_t size, std::string_view preallocation) override;
+
+  private:
+    friend struct Snapshots;
+    friend class Checker;
+
+    // ---- tables (tables.cpp); the caller holds map_
+    Task<Result<Table*>> table(TableCache& cache, uint64_t offset);
+    Task<Result<void>> make_room(TableCache& cache);
+    Task<Result<Table*>> new_table(TableCache& cache, uint64_t offset, std::vector<uint8_t> bytes);
+    Task<Result<void>> write_tables(TableCache& cache);
+    Task<Result<void>> flush_metadata();
+    Task<Result<void>> barrier();
+    Task<Result<void>> write_header();
+    Task<Result<void>> write_at(uint64_t offset, const void* bytes, size_t n);
+    Task<Result<void>> read_at(uint64_t offset, void* bytes, size_t n);
+    [[nodiscard]] std::unexpected<Error> corrupt(const std::string& what);
+
+    // ---- refcounts (refcounts.cpp); the caller holds map_ alone
+    [[nodiscard]] uint64_t clusters_of(uint64_t bytes) const noexcept { return (bytes + h_.cluster_size() - 1) >> h_.cluster_bits; }
+    [[nodiscard]] uint64_t refcounts_per_block() const noexcept { return h_.cluster_size() * 8 >> h_.refcount_order; }
+    [[nodiscard]] uint64_t max_refcount() const noexcept { return h_.refcount_order == 6 ? UINT64_MAX : (uint64_t{1} << (1u << h_.refcount_order)) - 1; }
+    static uint64_t get_refcount(const std::vector<uint8_t>& block, unsigned order, uint64_t index);
+    static void set_refcount(std::vector<uint8_t>& block, unsigned order, uint64_t index, uint64_t value);
+    Task<Result<uint64_t>> refcount(uint64_t cluster);
+    /// Adds `delta` (±1) to the refcounts of `count` clusters.
+    Task<Result<void>> change_refcount(uint64_t cluster, uint64_t count, int delta);
+    /// The refcount block that counts `cluster`, made if there is none.
+    Task<Result<Table*>> refcount_block(uint64_t cluster);
+    Task<Result<void>> grow_refcount_table(uint64_t blocks_needed);
+    /// Up to `count` free host clusters in a row (at least 1; all of them when `exact`), counted once each.
+    Task<Result<std::pair<uint64_t, uint64_t>>> allocate(uint64_t count, bool exact);
+    /// The clusters lose a reference once the tables that named them are on disk.
+    void free_later(uint64_t host, uint64_t bytes);
+    Task<Result<void>> apply_frees();
+
+    // ---- mapping (mapping.cpp)
+    Task<Result<Mapping>> map(uint64_t offset, uint64_t length);
+    struct L2Ref {
+        Table* table;
+        uint64_t index;
+    };
+    /// The L2 entry for `offset`, writable: allocates or copies the table. The caller holds map_ alone.
+    Task<Result<L2Ref>> l2_for_write(uint64_t offset);
+    [[nodiscard]] uint64_t entry(const L2Ref& r) const { return be64(r.table->bytes.data() + r.index * h_.l2_entry_bytes()); }
+    [[nodiscard]] uint64_t bitmap(const L2Ref& r) const { return h_.extended_l2() ? be64(r.table->bytes.data() + r.index * 16 + 8) : 0; }
+    void set_entry(const L2Ref& r, uint64_t e, uint64_t bm);
+    void free_entry(uint64_t e);
+    [[nodiscard]] uint64_t compressed_offset(uint64_t e) const noexcept { return e & low_bits(62 - (h_.cluster_bits - 8)); }
+    [[nodiscard]] uint32_t compressed_size(uint64_t e) const noexcept;
+    static constexpr uint64_t low_bits(unsigned n) noexcept { return (uint64_t{1} << n) - 1; }
+
+    // ---- data (io.cpp)
+    struct InFlight {
+        uint64_t begin, end;
+        std::vector<std::coroutine_handle<>> waiters;
+    };
+    class Range;
+    Task<void> wait_for(uint64_t begin, uint64_t end);
+    Task<Result<void>> read_backing(uint64_t offset, const IoVec& into);
+    Task<Result<void>> read_compressed(const Mapping& m, uint64_t offset, const IoVec& into);
+    Task<Result<void>> write_piece(uint64_t offset, const IoVec& from);
+    Task<Result<void>> write_new(uint64_t offset, const IoVec& from);
+    Task<Result<void>> write_compressed(uint64_t offset, const IoVec& from);
+    Task<Result<void>> zero_clusters(uint64_t offset, uint64_t length, bool unmap);
+    Task<Result<void>> mark_dirty();
+    [[nodiscard]] Node& data() const { return data_file_ ? *data_file_ : *file_; }
+    [[nodiscard]] bool raw_data_file() const noexcept { return h_.autoclear & Autoclear::kRawDataFile; }
+
+    Graph& graph_;
+    Header h_;
+    std::vector<uint64_t> l1_;               // host order
+    std::vector<bool> l1_dirty_;             // per 512-byte sector of the table
+    std::vector<uint64_t> refcount_table_;   // host order
+    bool refcount_table_dirty_ = false;
+    TableCache l2_cache_, refcount_cache_;
+    io::SharedMutex map_;
+    std::list<InFlight> in_flight_;
+    uint64_t next_free_ = 0;                 // cluster where the search for free ones begins
+    uint64_t compressed_next_ = 0;           // where the next compressed bytes may go (0: nowhere yet)
+    std::map<uint64_t, uint64_t> frees_;     // host cluster -> references to drop at the next flush
+    unsigned reads_under_way_ = 0;           // frees wait for them
+    std::vector<SnapshotInfo> snapshots_;
+    struct SnapshotTable {
+        uint64_t l1_offset;
+        uint32_t l1_entries;
+        std::string extra;                   // unknown extra data, kept
+    };
+    std::vector<SnapshotTable> snapshot_tables_;
+    NodePtr data_file_;
+    std::shared_ptr<std::vector<uint8_t>> last_compressed_;  // the last cluster that was decompressed
+    uint64_t last_compressed_at_ = UINT64_MAX;
+    bool damaged_ = false;                   // corruption was found: no more writing
+};
+
+}  // namespace qcow2
+}  // namespace myna::block

@@ -1,0 +1,172 @@
+#include <algorithm>
+
+#include "base/bits.h"
+#include "block/formats/qcow2/qcow2.h"
+
+namespace myna::block::qcow2 {
+
+// ---- TableCache
+
+Table* TableCache::find(uint64_t offset) {
+    const auto it = index_.find(offset);
+    if (it == index_.end()) return nullptr;
+    order_.splice(order_.begin(), order_, it->second);
+    return &*it->second;
+}
+
+Table& TableCache::insert(uint64_t offset, std::vector<uint8_t> bytes) {
+    order_.push_front({offset, std::move(bytes), false});
+    index_[offset] = order_.begin();
+    return order_.front();
+}
+
+Table* TableCache::victim() {
+    for (auto it = order_.rbegin(); it != order_.rend(); ++it)
+        if (!it->dirty) return &*it;
+    return order_.empty() ? nullptr : &order_.back();
+}
+
+void TableCache::drop(uint64_t offset) {
+    const auto it = index_.find(offset);
+    if (it == index_.end()) return;
+    order_.erase(it->second);
+    index_.erase(it);
+}
+
+void TableCache::clear() {
+    order_.clear();
+    index_.clear();
+}
+
+std::vector<Table*> TableCache::dirty_tables() {
+    std::vector<Table*> out;
+    for (Table& t : order_)
+        if (t.dirty) out.push_back(&t);
+    std::sort(out.begin(), out.end(), [](const Table* a, const Table* b) { return a->offset < b->offset; });
+    return out;
+}
+
+// ---- reading and writing tables
+
+std::unexpected<Error> Qcow2Node::corrupt(const std::string& what) {
+    damaged_ = true;
+    return fail(ErrorKind::kCorrupt,
+                filename_ + ": " + what + "\nThe image is damaged. 'check -r all' can repair what it describes; make a copy first.", EIO);
+}
+
+Task<Result<void>> Qcow2Node::read_at(uint64_t offset, void* bytes, size_t n) {
+    const uint64_t there = offset < file_->size() ? std::min<uint64_t>(n, file_->size() - offset) : 0;
+    std::memset(static_cast<uint8_t*>(bytes) + there, 0, n - there);
+    co_return co_await file_->read(offset, IoVec(bytes, there));
+}
+
+Task<Result<void>> Qcow2Node::write_at(uint64_t offset, const void* bytes, size_t n) {
+    if (offset + n > file_->size())
+        if (auto r = co_await file_->truncate(offset + n); !r) co_return r;
+    co_return co_await file_->write(offset, IoVec(const_cast<void*>(bytes), n));
+}
+
+Task<Result<Table*>> Qcow2Node::table(TableCache& cache, uint64_t offset) {
+    if (Table* t = cache.find(offset)) co_return t;
+    if ((offset & (h_.cluster_size() - 1)) != 0 || offset == 0)
+        co_return corrupt("a metadata table is said to be at offset " + std::to_string(offset) + ", which is not a cluster's");
+    if (offset >= file_->size()) co_return corrupt("a metadata table is said to be at offset " + std::to_string(offset) + ", outside the file");
+    if (auto r = co_await make_room(cache); !r) co_return std::unexpected(r.error());
+    std::vector<uint8_t> bytes(h_.cluster_size());
+    if (auto r = co_await read_at(offset, bytes.data(), bytes.size()); !r) co_return std::unexpected(r.error());
+    if (Table* t = cache.find(offset)) co_return t;  // another reader was faster
+    co_return &cache.insert(offset, std::move(bytes));
+}
+
+Task<Result<Table*>> Qcow2Node::new_table(TableCache& cache, uint64_t offset, std::vector<uint8_t> bytes) {
+    cache.drop(offset);
+    if (auto r = co_await make_room(cache); !r) co_return std::unexpected(r.error());
+    Table& t = cache.insert(offset, std::move(bytes));
+    t.dirty = true;
+    co_return &t;
+}
+
+Task<Result<void>> Qcow2Node::make_room(TableCache& cache) {
+    while (cache.full()) {
+        Table* v = cache.victim();
+        if (v->dirty) {
+            if (auto r = co_await flush_metadata(); !r) co_return r;
+            continue;
+        }
+        cache.drop(v->offset);
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Node::write_tables(TableCache& cache) {
+    for (Table* t : cache.dirty_tables()) {
+        t->dirty = false;
+        if (auto r = co_await write_at(t->offset, t->bytes.data(), t->bytes.size()); !r) {
+            t->dirty = true;
+            co_return r;
+        }
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Node::barrier() {
+    if (data_file_)
+        if (auto r = co_await data_file_->flush(); !r) co_return r;
+    co_return co_await file_->flush();
+}
+
+/// Writes all that is dirty in the order that the head of qcow2.h gives. The caller holds map_ alone, or is the only user.
+Task<Result<void>> Qcow2Node::flush_metadata() {
+    if (refcount_table_dirty_ || !refcount_cache_.dirty_tables().empty()) {
+        if (auto r = co_await write_tables(refcount_cache_); !r) co_return r;
+        if (refcount_table_dirty_) {
+            if (auto r = co_await barrier(); !r) co_return r;
+            std::vector<uint8_t> t(refcount_table_.size() * 8);
+            for (size_t i = 0; i < refcount_table_.size(); ++i) put64(t.data() + i * 8, refcount_table_[i]);
+            if (auto r = co_await write_at(h_.refcount_table_offset, t.data(), t.size()); !r) co_return r;
+            refcount_table_dirty_ = false;
+        }
+    }
+    const bool l1 = std::find(l1_dirty_.begin(), l1_dirty_.end(), true) != l1_dirty_.end();
+    const bool l2 = !l2_cache_.dirty_tables().empty();
+    if (l1 || l2)
+        if (auto r = co_await barrier(); !r) co_return r;  // counts and data before what refers to them
+    if (auto r = co_await write_tables(l2_cache_); !r) co_return r;
+    if (l1) {
+        if (auto r = co_await barrier(); !r) co_return r;
+        for (size_t s = 0; s < l1_dirty_.size(); ++s) {
+            if (!l1_dirty_[s]) continue;
+            uint8_t sector[512] = {};
+            const size_t n = std::min<size_t>(64, l1_.size() - s * 64);
+            for (size_t i = 0; i < n; ++i) put64(sector + i * 8, l1_[s * 64 + i]);
+            if (auto r = co_await write_at(h_.l1_offset + s * 512, sector, n * 8); !r) co_return r;
+            l1_dirty_[s] = false;
+        }
+    }
+    if (!frees_.empty() && reads_under_way_ == 0) {
+        if (l1 || l2)
+            if (auto r = co_await barrier(); !r) co_return r;
+        if (auto r = co_await apply_frees(); !r) co_return r;
+        if (auto r = co_await write_tables(refcount_cache_); !r) co_return r;
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Node::do_flush() {
+    {
+        const auto alone = co_await map_.lock();
+        if (auto r = co_await flush_metadata(); !r) co_return r;
+    }
+    co_return co_await barrier();
+}
+
+Task<Result<void>> Qcow2Node::write_header() {
+    auto bytes = encode_header(h_);
+    if (!bytes) co_return std::unexpected(bytes.error());
+    // The whole header area is written so that a shorter header leaves nothing behind.
+    if (h_.version == 3) bytes->resize(std::max<size_t>(bytes->size(), std::min<uint64_t>(h_.cluster_size(), 4096)));
+    if (auto r = co_await write_at(0, bytes->data(), bytes->size()); !r) co_return r;
+    co_return co_await file_->flush();
+}
+
+}  // namespace myna::block::qcow2
