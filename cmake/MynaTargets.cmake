@@ -8,7 +8,7 @@ endif()
 
 add_library(myna_options INTERFACE)
 target_compile_options(myna_options INTERFACE
-  -Wall -Wextra -Wpedantic -Werror -Wshadow -Wno-unused-parameter -Wno-gnu-anonymous-struct -Wno-nested-anon-types
+  -Wall -Wextra -Wpedantic -Werror -Wshadow -Wno-unused-parameter -Wno-gnu-anonymous-struct -Wno-nested-anon-types -Wno-missing-designated-field-initializers
   -fno-strict-aliasing -fno-plt -fstack-protector-strong)
 target_include_directories(myna_options INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_BINARY_DIR}/generated)
 if(MYNA_SANITIZE)
