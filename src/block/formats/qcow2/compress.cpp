@@ -1,0 +1,52 @@
+#include "block/formats/qcow2/compress.h"
+
+#include <libdeflate.h>
+#include <zlib.h>
+#include <zstd.h>
+
+namespace myna::block::qcow2 {
+
+bool compress_cluster(Compression type, std::span<const uint8_t> in, std::span<uint8_t> out, size_t& used) {
+    if (type == Compression::kZstd) {
+        const size_t n = ZSTD_compress(out.data(), out.size(), in.data(), in.size(), ZSTD_CLEVEL_DEFAULT);
+        if (ZSTD_isError(n) || n >= in.size()) return false;
+        used = n;
+        return true;
+    }
+    z_stream z{};
+    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY) != Z_OK) return false;
+    z.next_in = const_cast<Bytef*>(in.data());
+    z.avail_in = static_cast<uInt>(in.size());
+    z.next_out = out.data();
+    z.avail_out = static_cast<uInt>(out.size());
+    const bool ok = deflate(&z, Z_FINISH) == Z_STREAM_END && z.total_out < in.size();
+    used = z.total_out;
+    deflateEnd(&z);
+    return ok;
+}
+
+bool decompress_cluster(Compression type, std::span<const uint8_t> in, std::span<uint8_t> out) {
+    if (type == Compression::kZstd) {
+        ZSTD_DStream* d = ZSTD_createDStream();
+        if (d == nullptr) return false;
+        ZSTD_inBuffer i{in.data(), in.size(), 0};
+        ZSTD_outBuffer o{out.data(), out.size(), 0};
+        while (o.pos < o.size) {
+            const size_t before = o.pos, read = i.pos;
+            const size_t r = ZSTD_decompressStream(d, &o, &i);
+            if (ZSTD_isError(r) || (o.pos == before && i.pos == read)) break;
+        }
+        ZSTD_freeDStream(d);
+        return o.pos == o.size;
+    }
+    struct Decompressor {
+        libdeflate_decompressor* d = libdeflate_alloc_decompressor();
+        ~Decompressor() { libdeflate_free_decompressor(d); }
+    };
+    thread_local Decompressor decompressor;  // scratch memory only
+    size_t read = 0, written = 0;
+    const auto r = libdeflate_deflate_decompress_ex(decompressor.d, in.data(), in.size(), out.data(), out.size(), &read, &written);
+    return r == LIBDEFLATE_SUCCESS && written == out.size();
+}
+
+}  // namespace myna::block::qcow2

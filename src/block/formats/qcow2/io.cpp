@@ -1,0 +1,384 @@
+#include <algorithm>
+
+#include "base/bits.h"
+#include "block/formats/qcow2/compress.h"
+#include "block/formats/qcow2/qcow2.h"
+
+namespace myna::block::qcow2 {
+
+// ---- ranges of writes that allocate
+
+/// Keeps other requests out of a guest range while it lives.
+class Qcow2Node::Range {
+  public:
+    Range(Qcow2Node& n, uint64_t begin, uint64_t end) : node_(n) {
+        n.in_flight_.push_front({begin, end, {}});
+        at_ = n.in_flight_.begin();
+    }
+    Range(const Range&) = delete;
+    Range& operator=(const Range&) = delete;
+    ~Range() {
+        for (auto h : at_->waiters) node_.reactor_.post(h);
+        node_.in_flight_.erase(at_);
+    }
+
+  private:
+    Qcow2Node& node_;
+    std::list<InFlight>::iterator at_;
+};
+
+Task<void> Qcow2Node::wait_for(uint64_t begin, uint64_t end) {
+    struct Wait {
+        InFlight& f;
+        bool await_ready() const noexcept { return false; }
+        void await_suspend(std::coroutine_handle<> h) { f.waiters.push_back(h); }
+        void await_resume() const noexcept {}
+    };
+    for (;;) {
+        const auto it = std::find_if(in_flight_.begin(), in_flight_.end(), [&](const InFlight& f) { return f.begin < end && begin < f.end; });
+        if (it == in_flight_.end()) co_return;
+        co_await Wait{*it};
+    }
+}
+
+// ---- reading
+
+Task<Result<void>> Qcow2Node::read_backing(uint64_t offset, const IoVec& into) {
+    const uint64_t there = backing_ && offset < backing_->size() ? std::min<uint64_t>(into.size(), backing_->size() - offset) : 0;
+    if (there < into.size()) into.slice(there, into.size() - there).fill(0);
+    if (there == 0) co_return Result<void>{};
+    const IoVec part = into.slice(0, there);
+    co_return co_await backing_->read(offset, part);
+}
+
+Task<Result<void>> Qcow2Node::read_compressed(const Mapping& m, uint64_t offset, const IoVec& into) {
+    const uint64_t cluster = align_down(offset, h_.cluster_size());
+    std::shared_ptr<std::vector<uint8_t>> out;
+    if (last_compressed_at_ == cluster) out = last_compressed_;
+    if (!out) {
+        if (m.host >= file_->size()) co_return corrupt("compressed cluster at guest offset " + std::to_string(cluster) + " is outside the file");
+        std::vector<uint8_t> in(m.compressed_bytes);
+        if (auto r = co_await read_at(m.host, in.data(), in.size()); !r) co_return r;
+        out = std::make_shared<std::vector<uint8_t>>(h_.cluster_size());
+        bool ok = false;
+        co_await reactor_.offload([&] { ok = decompress_cluster(h_.compression, in, *out); });
+        if (!ok) co_return corrupt("compressed cluster at guest offset " + std::to_string(cluster) + " cannot be decompressed");
+        last_compressed_ = out;
+        last_compressed_at_ = cluster;
+    }
+    into.copy_from(out->data() + (offset - cluster));
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Node::do_read(uint64_t offset, const IoVec& into) {
+    struct UnderWay {
+        unsigned& n;
+        explicit UnderWay(unsigned& count) : n(count) { ++n; }
+        ~UnderWay() { --n; }
+    } const reading(reads_under_way_);
+    for (uint64_t done = 0; done < into.size();) {
+        Mapping m;
+        {
+            const auto shared = co_await map_.lock_shared();
+            auto r = co_await map(offset + done, into.size() - done);
+            if (!r) co_return std::unexpected(r.error());
+            m = *r;
+        }
+        const IoVec part = into.slice(done, m.length);
+        Result<void> r;
+        switch (m.kind) {
+            case Mapping::Kind::kUnallocated: r = co_await read_backing(offset + done, part); break;
+            case Mapping::Kind::kZero: part.fill(0); break;
+            case Mapping::Kind::kCompressed: r = co_await read_compressed(m, offset + done, part); break;
+            case Mapping::Kind::kData: {
+                const uint64_t size = data().size();
+                const uint64_t there = m.host < size ? std::min(m.length, size - m.host) : 0;
+                if (there < m.length) part.slice(there, m.length - there).fill(0);
+                const IoVec stored = part.slice(0, there);
+                r = co_await data().read(m.host, stored);
+                break;
+            }
+        }
+        if (!r) co_return r;
+        done += m.length;
+    }
+    co_return Result<void>{};
+}
+
+// ---- writing
+
+Task<Result<void>> Qcow2Node::mark_dirty() {
+    if (h_.autoclear & Autoclear::kBitmaps) {
+        // Bitmaps that nobody keeps up to date must not be believed later.
+        h_.autoclear &= ~Autoclear::kBitmaps;
+        co_return co_await write_header();
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Node::do_write(uint64_t offset, const IoVec& from, WriteFlags flags) {
+    if (damaged_) co_return fail(ErrorKind::kCorrupt, filename_ + ": the image was found to be damaged; writing is refused", EIO);
+    if (auto r = co_await mark_dirty(); !r) co_return r;
+    if (flags.compressed) {
+        for (uint64_t done = 0; done < from.size();) {
+            const uint64_t n = std::min<uint64_t>(h_.cluster_size() - ((offset + done) & (h_.cluster_size() - 1)), from.size() - done);
+            const IoVec part = from.slice(done, n);
+            if (auto r = co_await write_compressed(offset + done, part); !r) co_return r;
+            done += n;
+        }
+        co_return Result<void>{};
+    }
+    for (uint64_t done = 0; done < from.size();) {
+        // One L2 table's reach at a time.
+        const uint64_t n = std::min<uint64_t>(from.size() - done, h_.l2_reach() - (offset + done) % h_.l2_reach());
+        const IoVec part = from.slice(done, n);
+        if (auto r = co_await write_piece(offset + done, part); !r) co_return r;
+        done += n;
+    }
+    if (flags.fua) co_return co_await do_flush();
+    co_return Result<void>{};
+}
+
+/// Writes within one L2 table: in place where a cluster of our own is there, else to new clusters.
+Task<Result<void>> Qcow2Node::write_piece(uint64_t offset, const IoVec& from) {
+    const uint64_t cluster = h_.cluster_size();
+    for (uint64_t done = 0; done < from.size();) {
+        const uint64_t at = offset + done;
+        co_await wait_for(align_down(at, cluster), align_up(offset + from.size(), cluster));
+        uint64_t host = 0, n = 0;
+        {
+            // Clusters with the copied flag are ours alone: in place, as long as the run goes on.
+            const auto shared = co_await map_.lock_shared();
+            const uint64_t l1_index = at / h_.l2_reach();
+            if (l1_index < l1_.size() && (l1_[l1_index] & kCopied)) {
+                auto t = co_await table(l2_cache_, l1_[l1_index] & kOffsetMask);
+                if (!t) co_return std::unexpected(t.error());
+                L2Ref r{*t, (at % h_.l2_reach()) >> h_.cluster_bits};
+                while (n < from.size() - done) {
+                    const uint64_t e = entry(r);
+                    const uint64_t within = (at + n) & (cluster - 1);
+                    const uint64_t take = std::min(cluster - within, from.size() - done - n);
+                    if (!(e & kCopied) || (e & kCompressed) || (!h_.extended_l2() && (e & kZeroFlag))) break;
+                    if (h_.extended_l2()) {
+                        const uint64_t sub = cluster / 32, first = within / sub, last = (within + take - 1) / sub;
+                        const uint64_t want = low_bits(static_cast<unsigned>(last + 1)) & ~low_bits(static_cast<unsigned>(first));
+                        if ((bitmap(r) & want) != want) break;
+                    }
+                    const uint64_t here = (e & kOffsetMask) + within;
+                    if (n == 0) host = here;
+                    else if (here != host + n) break;
+                    n += take;
+                    ++r.index;
+                }
+            }
+        }
+        if (n > 0) {
+            if (host + n > data().size())
+                if (auto r = co_await data().truncate(host + n); !r) co_return r;
+            const IoVec part = from.slice(done, n);
+            if (auto r = co_await data().write(host, part); !r) co_return r;
+            done += n;
+            continue;
+        }
+        // Up to where a cluster of our own begins again, all is new.
+        const IoVec rest = from.slice(done, from.size() - done);
+        const uint64_t before = done;
+        uint64_t run = std::min<uint64_t>(rest.size(), cluster - (at & (cluster - 1)));
+        {
+            const auto shared = co_await map_.lock_shared();
+            const uint64_t l1_index = at / h_.l2_reach();
+            const bool own = l1_index < l1_.size() && (l1_[l1_index] & kCopied);
+            Table* t = nullptr;
+            if (own) {
+                auto found = co_await table(l2_cache_, l1_[l1_index] & kOffsetMask);
+                if (!found) co_return std::unexpected(found.error());
+                t = *found;
+            }
+            while (run < rest.size() && run < (4u << 20)) {
+                if (t != nullptr) {
+                    const uint64_t e = entry({t, ((at + run) % h_.l2_reach()) >> h_.cluster_bits});
+                    if ((e & kCopied) && !(e & kCompressed) && !(e & kZeroFlag) && !h_.extended_l2()) break;
+                }
+                run = std::min<uint64_t>(rest.size(), run + cluster);
+            }
+        }
+        const IoVec part = rest.slice(0, run);
+        if (auto r = co_await write_new(at, part); !r) co_return r;
+        done = before + run;
+    }
+    co_return Result<void>{};
+}
+
+/// Writes to clusters that are not ours yet: allocate, write data with what surrounds it, then let the tables point there.
+Task<Result<void>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) {
+    const uint64_t cluster = h_.cluster_size();
+    for (uint64_t done = 0; done < from.size();) {
+        const uint64_t begin = align_down(offset + done, cluster);
+        uint64_t count = (align_up(offset + from.size(), cluster) - begin) >> h_.cluster_bits;
+        co_await wait_for(begin, begin + (count << h_.cluster_bits));
+        const Range range(*this, begin, begin + (count << h_.cluster_bits));
+        uint64_t host = begin;
+        const bool keep_place = data_file_ && raw_data_file();
+        {
+            const auto alone = co_await map_.lock();
+            if (data_file_ && !keep_place) {
+                // Offsets in a data file follow the guest's: nothing else lives there.
+                host = begin;
+            } else if (!data_file_) {
+                auto got = co_await allocate(count, false);
+                if (!got) co_return std::unexpected(got.error());
+                host = got->first;
+                count = got->second;
+            }
+        }
+        const uint64_t end = std::min(begin + (count << h_.cluster_bits), size_);
+        const uint64_t from_at = offset + done, to = std::min(offset + from.size(), begin + (count << h_.cluster_bits));
+        // The data, with the rest of the first and last cluster around it.
+        IoVec whole;
+        std::vector<uint8_t> head(from_at - begin), tail(end > to ? end - to : 0);
+        Result<void> result;
+        if (!head.empty()) {
+            result = co_await do_read(begin, IoVec(head.data(), head.size()));
+            whole.add(head.data(), head.size());
+        }
+        const IoVec middle = from.slice(done, to - from_at);
+        for (const iovec& p : middle.parts()) whole.add(p.iov_base, p.iov_len);
+        if (result && !tail.empty()) {
+            result = co_await do_read(to, IoVec(tail.data(), tail.size()));
+            whole.add(tail.data(), tail.size());
+        }
+        if (result && host + whole.size() > data().size()) result = co_await data().truncate(host + (count << h_.cluster_bits));
+        if (result) result = co_await data().write(host, whole);
+        const auto alone = co_await map_.lock();
+        if (!result) {
+            if (!data_file_) free_later(host, count << h_.cluster_bits);
+            co_return result;
+        }
+        for (uint64_t i = 0; i < count; ++i) {
+            auto r = co_await l2_for_write(begin + (i << h_.cluster_bits));
+            if (!r) co_return std::unexpected(r.error());
+            const uint64_t old = entry(*r);
+            set_entry(*r, (host + (i << h_.cluster_bits)) | kCopied, low_bits(32));
+            free_entry(old);
+        }
+        if (last_compressed_at_ >= begin && last_compressed_at_ < end) last_compressed_at_ = UINT64_MAX;
+        done = to - offset;
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Node::write_compressed(uint64_t offset, const IoVec& from) {
+    const uint64_t cluster = h_.cluster_size();
+    if (data_file_) co_return fail(ErrorKind::kUnsupported, filename_ + ": compressed clusters cannot be in an external data file", ENOTSUP);
+    if (offset % cluster != 0 || (from.size() != cluster && offset + from.size() != size_))
+        co_return fail(ErrorKind::kInvalidArgument, filename_ + ": compressed writes are of whole clusters", EINVAL);
+    std::vector<uint8_t> in(cluster), out(cluster);
+    from.copy_to(in.data());
+    size_t used = 0;
+    bool ok = false;
+    co_await reactor_.offload([&] { ok = compress_cluster(h_.compression, in, out, used); });
+    if (!ok) co_return co_await write_piece(offset, from);
+    co_await wait_for(offset, offset + cluster);
+    const Range range(*this, offset, offset + cluster);
+    uint64_t at = 0;
+    {
+        const auto alone = co_await map_.lock();
+        // Compressed bytes are packed one behind the other; each host cluster counts one reference for each piece in it.
+        const uint64_t left = compressed_next_ == 0 ? 0 : cluster - (compressed_next_ & (cluster - 1));
+        if (compressed_next_ != 0 && left != cluster && used <= left) {
+            at = compressed_next_;
+            if (auto r = co_await change_refcount(at >> h_.cluster_bits, 1, 1); !r) at = 0;  // the count is full: elsewhere
+        }
+        if (at == 0) {
+            auto got = co_await allocate(1, true);
+            if (!got) co_return std::unexpected(got.error());
+            at = got->first;
+            if (left != 0 && left != cluster && got->first == align_up(compressed_next_, cluster) && used > left) {
+                // The new cluster follows the old one: the piece may lie across both.
+                if (auto r = co_await change_refcount(compressed_next_ >> h_.cluster_bits, 1, 1); r) at = compressed_next_;
+            }
+        }
+        compressed_next_ = at + used;
+    }
+    if (auto r = co_await write_at(at, out.data(), used); !r) co_return r;
+    const auto alone = co_await map_.lock();
+    auto r = co_await l2_for_write(offset);
+    if (!r) co_return std::unexpected(r.error());
+    const uint64_t old = entry(*r);
+    const uint64_t sectors = ((at + used - 1) >> 9) - (at >> 9);
+    set_entry(*r, kCompressed | at | sectors << (62 - (h_.cluster_bits - 8)), 0);
+    free_entry(old);
+    if (last_compressed_at_ == offset) last_compressed_at_ = UINT64_MAX;
+    co_return Result<void>{};
+}
+
+// ---- zeroes and discards
+
+/// Whole clusters become zeroes (or, with `unmap`, unallocated where that reads the same).
+Task<Result<void>> Qcow2Node::zero_clusters(uint64_t offset, uint64_t length, bool unmap) {
+    const uint64_t cluster = h_.cluster_size();
+    co_await wait_for(offset, align_up(offset + length, cluster));
+    const Range range(*this, offset, align_up(offset + length, cluster));
+    const auto alone = co_await map_.lock();
+    for (uint64_t at = offset; at < offset + length; at += cluster) {
+        const uint64_t l1_index = at / h_.l2_reach();
+        const bool backed = backing_ && at < backing_->size();
+        if ((l1_[l1_index] & kOffsetMask) == 0 && !backed) {
+            // Nothing there and nothing behind: a whole table's reach reads as zeroes already.
+            at = std::min(align_up(at + 1, h_.l2_reach()), offset + length) - cluster;
+            if ((at & (cluster - 1)) != 0) at = align_down(at, cluster);
+            continue;
+        }
+        auto r = co_await l2_for_write(at);
+        if (!r) co_return std::unexpected(r.error());
+        const uint64_t e = entry(*r), bm = bitmap(*r);
+        const bool none = h_.extended_l2() ? e == 0 && bm == 0 : e == 0;
+        if (none && !backed) continue;
+        const uint64_t zeroes = low_bits(32) << 32;
+        const bool in_place = (e & kCopied) && !(e & kCompressed) && !unmap;
+        if (data_file_ && raw_data_file()) {
+            if (auto w = co_await data().write_zeroes(at, std::min(cluster, size_ - at), {.may_unmap = unmap}); !w) co_return w;
+            continue;
+        }
+        if (h_.version < 3) {
+            if (backed) co_return fail(ErrorKind::kUnsupported, filename_ + ": version 2 images have no zero clusters", ENOTSUP);
+            set_entry(*r, 0, 0);
+            free_entry(e);
+            continue;
+        }
+        if (h_.extended_l2()) set_entry(*r, in_place ? e : 0, zeroes);
+        else set_entry(*r, (in_place ? e : 0) | kZeroFlag, 0);
+        if (!in_place) free_entry(e);
+        if (last_compressed_at_ == at) last_compressed_at_ = UINT64_MAX;
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Node::do_write_zeroes(uint64_t offset, uint64_t length, WriteFlags flags) {
+    if (damaged_) co_return fail(ErrorKind::kCorrupt, filename_ + ": the image was found to be damaged; writing is refused", EIO);
+    if (auto r = co_await mark_dirty(); !r) co_return r;
+    const uint64_t cluster = h_.cluster_size();
+    const uint64_t end = offset + length;
+    uint64_t first = align_up(offset, cluster), last = end == size_ ? align_up(end, cluster) : align_down(end, cluster);
+    if (first >= last || (h_.version < 3 && backing_)) co_return co_await Node::do_write_zeroes(offset, length, flags);
+    if (first > offset)
+        if (auto r = co_await Node::do_write_zeroes(offset, first - offset, flags); !r) co_return r;
+    if (auto r = co_await zero_clusters(first, last - first, flags.may_unmap); !r) co_return r;
+    if (end > last)
+        if (auto r = co_await Node::do_write_zeroes(last, end - last, flags); !r) co_return r;
+    if (flags.fua) co_return co_await do_flush();
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Node::do_discard(uint64_t offset, uint64_t length) {
+    if (damaged_) co_return Result<void>{};
+    if (auto r = co_await mark_dirty(); !r) co_return r;
+    const uint64_t cluster = h_.cluster_size();
+    const uint64_t first = align_up(offset, cluster), end = offset + length;
+    const uint64_t last = end == size_ ? align_up(end, cluster) : align_down(end, cluster);
+    if (first >= last) co_return Result<void>{};
+    if (h_.version < 3 && backing_) co_return Result<void>{};  // what is behind would show through
+    co_return co_await zero_clusters(first, last - first, true);
+}
+
+}  // namespace myna::block::qcow2
