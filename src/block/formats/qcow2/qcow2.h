@@ -185,6 +185,7 @@ class Qcow2Node final : public Node {
         std::string extra;                   // unknown extra data, kept
     };
     std::vector<SnapshotTable> snapshot_tables_;
+    uint64_t old_snapshot_bytes_ = 0;        // of the snapshot table on disk
     NodePtr data_file_;
     std::shared_ptr<std::vector<uint8_t>> last_compressed_;  // the last cluster that was decompressed
     uint64_t last_compressed_at_ = UINT64_MAX;

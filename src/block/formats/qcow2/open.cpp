@@ -1,0 +1,216 @@
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/bits.h"
+#include "block/formats/qcow2/qcow2.h"
+
+namespace myna::block::qcow2 {
+
+namespace {
+// Enough L2 tables for 32 GiB with default clusters, and never less than 16.
+constexpr size_t kL2CacheBytes = 4u << 20, kRefcountCacheBytes = 1u << 20;
+}  // namespace
+
+Qcow2Node::Qcow2Node(Graph& graph, NodePtr file)
+    : Node(graph.reactor()), graph_(graph), l2_cache_(16), refcount_cache_(16), map_(graph.reactor()) {
+    file_ = std::move(file);
+    filename_ = file_->filename();
+    read_only_ = file_->read_only();
+}
+
+std::optional<std::string> Qcow2Node::backing_name() const {
+    return h_.backing_file.empty() ? std::nullopt : std::optional(h_.backing_file);
+}
+
+std::optional<std::string> Qcow2Node::backing_format_name() const {
+    const Extension* e = h_.extension(Extension::kBackingFormat);
+    return e == nullptr ? std::nullopt : std::optional(e->data);
+}
+
+Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
+    std::string head(std::min<uint64_t>(file_->size(), 2u << 20), '\0');
+    head.resize(std::min<size_t>(head.size(), 64 << 10));
+    if (auto r = co_await read_at(0, head.data(), head.size()); !r) co_return r;
+    auto h = decode_header(head, filename_, file_->size());
+    if (!h) co_return std::unexpected(h.error());
+    h_ = std::move(*h);
+    size_ = h_.size;
+    const uint64_t cluster = h_.cluster_size();
+    limits_.request_alignment = 1;
+    limits_.zeroes_alignment = limits_.discard_alignment = static_cast<uint32_t>(cluster);
+    l2_cache_ = TableCache(std::max<size_t>(16, kL2CacheBytes / cluster));
+    refcount_cache_ = TableCache(std::max<size_t>(16, kRefcountCacheBytes / cluster));
+
+    if (h_.crypt != Crypt::kNone && !o.no_io)
+        co_return fail(ErrorKind::kUnsupported, filename_ + ": encrypted qcow2 images are not implemented yet (info, check and map work)", ENOTSUP);
+    if ((h_.incompatible & Incompatible::kCorrupt) && !read_only_ && !o.check)
+        co_return fail(ErrorKind::kCorrupt, filename_ + ": Image is corrupt; cannot be opened read/write\n'check -r all' can repair it; make a copy first.", EACCES);
+
+    if (h_.incompatible & Incompatible::kDataFile) {
+        OpenOptions below = o;
+        if (const auto it = o.options.find("data-file"); it != o.options.end()) {
+            below.options = *it;
+            auto n = co_await graph_.open_tree(below);
+            if (!n) co_return std::unexpected(n.error());
+            data_file_ = *n;
+        } else {
+            const Extension* e = h_.extension(Extension::kDataFile);
+            if (e == nullptr) co_return fail(ErrorKind::kInvalidArgument, filename_ + ": 'data-file' is required for this image");
+            auto n = co_await graph_.open_protocol(Graph::resolve_backing(filename_, e->data), below);
+            if (!n) co_return std::unexpected(n.error());
+            data_file_ = *n;
+        }
+    }
+
+    std::vector<uint8_t> raw(uint64_t{h_.l1_entries} * 8);
+    if (auto r = co_await read_at(h_.l1_offset, raw.data(), raw.size()); !r) co_return r;
+    l1_.resize(h_.l1_entries);
+    for (size_t i = 0; i < l1_.size(); ++i) l1_[i] = be64(&raw[i * 8]);
+    l1_dirty_.assign((l1_.size() + 63) / 64, false);
+
+    raw.assign(uint64_t{h_.refcount_table_clusters} << h_.cluster_bits, 0);
+    if (auto r = co_await read_at(h_.refcount_table_offset, raw.data(), raw.size()); !r) co_return r;
+    refcount_table_.resize(raw.size() / 8);
+    for (size_t i = 0; i < refcount_table_.size(); ++i) refcount_table_[i] = be64(&raw[i * 8]) & ~uint64_t{511};
+
+    if (h_.snapshot_count > 0)
+        if (auto s = co_await snapshots(); !s && !o.check) co_return std::unexpected(s.error());
+
+    if (!h_.backing_file.empty() && !o.no_backing) {
+        OpenOptions below;
+        below.read_only = true;
+        below.force_share = o.force_share;
+        below.no_io = o.no_io;
+        const auto it = o.options.find("backing");
+        Result<NodePtr> b;
+        if (it != o.options.end() && it->is_object()) {
+            below.options = *it;
+            b = co_await graph_.open_tree(below);
+        } else {
+            b = co_await graph_.open(Graph::resolve_backing(filename_, h_.backing_file), backing_format_name().value_or(""), below);
+        }
+        if (!b) co_return std::unexpected(std::move(b.error()).in("Could not open backing file"));
+        backing_ = *b;
+    }
+
+    if (!read_only_) {
+        // Bits that this version does not know say that something went out of date when we write.
+        if (h_.autoclear & ~Autoclear::kKnown) {
+            h_.autoclear &= Autoclear::kKnown;
+            if (auto r = co_await write_header(); !r) co_return r;
+        }
+        if ((h_.incompatible & Incompatible::kDirty) && !o.check) {
+            auto r = co_await check(CheckFix::kAll);
+            if (!r) co_return std::unexpected(std::move(r.error()).in("Could not repair dirty image"));
+            h_.incompatible &= ~Incompatible::kDirty;
+            if (auto w = co_await write_header(); !w) co_return w;
+        }
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Node::close() {
+    Result<void> r;
+    if (!read_only_ && !damaged_) {
+        r = co_await flush();
+        if (r && !frees_.empty()) r = co_await flush();
+    }
+    if (data_file_)
+        if (auto d = co_await data_file_->close(); !d && r) r = d;
+    if (auto f = co_await file_->close(); !f && r) r = f;
+    if (backing_)
+        if (auto b = co_await backing_->close(); !b && r) r = b;
+    co_return r;
+}
+
+nlohmann::json Qcow2Node::specific_info() const {
+    nlohmann::json d;
+    d["compat"] = h_.version == 2 ? "0.10" : "1.1";
+    if (h_.version == 3) {
+        d["lazy-refcounts"] = (h_.compatible & Compatible::kLazyRefcounts) != 0;
+        d["refcount-bits"] = 1u << h_.refcount_order;
+        d["corrupt"] = (h_.incompatible & Incompatible::kCorrupt) != 0;
+        d["extended-l2"] = h_.extended_l2();
+        if (data_file_) {
+            d["data-file"] = h_.extension(Extension::kDataFile) ? h_.extension(Extension::kDataFile)->data : data_file_->filename();
+            d["data-file-raw"] = raw_data_file();
+        }
+    } else {
+        d["refcount-bits"] = 16;
+    }
+    d["compression-type"] = h_.compression == Compression::kZstd ? "zstd" : "zlib";
+    if (h_.crypt != Crypt::kNone) d["encrypt"] = {{"format", h_.crypt == Crypt::kAes ? "aes" : "luks"}};
+    return {{"type", "qcow2"}, {"data", d}};
+}
+
+Task<Result<void>> Qcow2Node::change_backing(std::optional<std::string> file, std::optional<std::string> format) {
+    if (file && file->size() > 1023) co_return fail(ErrorKind::kInvalidArgument, "Backing file name too long");
+    h_.backing_file = file.value_or("");
+    std::erase_if(h_.extensions, [](const Extension& e) { return e.type == Extension::kBackingFormat; });
+    if (format && !h_.backing_file.empty()) h_.set_extension(Extension::kBackingFormat, *format);
+    co_return co_await write_header();
+}
+
+Task<Result<void>> Qcow2Node::amend(const nlohmann::json& options) {
+    for (const auto& [key, value] : options.items()) {
+        const auto text = value.is_string() ? value.get<std::string>() : value.dump();
+        if (key == "lazy_refcounts") {
+            if (h_.version < 3) co_return fail(ErrorKind::kInvalidArgument, "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)");
+            if (text == "on") h_.compatible |= Compatible::kLazyRefcounts;
+            else h_.compatible &= ~Compatible::kLazyRefcounts;
+        } else if (key == "compat") {
+            if (text == "1.1" || text == "v3") h_.version = 3;
+            else if ((text == "0.10" || text == "v2") && h_.version == 3)
+                co_return fail(ErrorKind::kUnsupported, "Downgrading a qcow2 image to compat=0.10 is not implemented");
+            else if (text != "0.10" && text != "v2") co_return fail(ErrorKind::kInvalidArgument, "Unknown compatibility level '" + text + "'");
+        } else if (key == "backing_file") {
+            if (auto r = co_await change_backing(text, backing_format_name()); !r) co_return r;
+        } else if (key == "backing_fmt") {
+            if (auto r = co_await change_backing(backing_name(), text); !r) co_return r;
+        } else if (key == "size") {
+            if (auto r = co_await truncate(std::stoull(text)); !r) co_return r;
+        } else {
+            co_return fail(ErrorKind::kUnsupported, "Changing the option '" + key + "' of an existing qcow2 image is not implemented");
+        }
+    }
+    co_return co_await write_header();
+}
+
+/// Grows (or shrinks, after discarding what is cut off) the disk; the L1 table moves when it gets too small.
+Task<Result<void>> Qcow2Node::do_truncate(uint64_t size, std::string_view preallocation) {
+    if (preallocation != "off") co_return fail(ErrorKind::kUnsupported, filename_ + ": preallocation when growing qcow2 images is not implemented", ENOTSUP);
+    if (!snapshots_.empty() && h_.version < 3) co_return fail(ErrorKind::kUnsupported, "Can't resize a version 2 image which has snapshots");
+    if (size < size_) {
+        const uint64_t cut = align_up(size, h_.cluster_size());
+        if (cut < size_)
+            if (auto r = co_await zero_clusters(cut, align_up(size_, h_.cluster_size()) - cut, true); !r) co_return r;
+        const auto alone = co_await map_.lock();
+        if (auto r = co_await flush_metadata(); !r) co_return r;
+        size_ = h_.size = size;
+        co_return co_await write_header();
+    }
+    const auto alone = co_await map_.lock();
+    const uint64_t needed = (size + h_.l2_reach() - 1) / h_.l2_reach();
+    if (needed * 8 > kMaxL1Bytes) co_return fail(ErrorKind::kInvalidArgument, "The image size is too large for its cluster size", EFBIG);
+    if (needed > l1_.size()) {
+        const uint64_t clusters = clusters_of(std::max(needed, l1_.size() * 3 / 2) * 8);
+        const uint64_t entries = std::max<uint64_t>(needed, l1_.size());
+        auto at = co_await allocate(clusters, true);
+        if (!at) co_return std::unexpected(at.error());
+        if (auto r = co_await flush_metadata(); !r) co_return r;
+        std::vector<uint8_t> t(clusters << h_.cluster_bits);
+        for (size_t i = 0; i < l1_.size(); ++i) put64(&t[i * 8], l1_[i]);
+        if (auto r = co_await write_at(at->first, t.data(), t.size()); !r) co_return r;
+        if (auto r = co_await barrier(); !r) co_return r;
+        const uint64_t old = h_.l1_offset, old_bytes = l1_.size() * 8;
+        l1_.resize(entries);
+        l1_dirty_.assign((l1_.size() + 63) / 64, false);
+        h_.l1_offset = at->first;
+        h_.l1_entries = static_cast<uint32_t>(entries);
+        if (old_bytes != 0) free_later(old, old_bytes);
+    }
+    size_ = h_.size = size;
+    co_return co_await write_header();
+}
+
+}  // namespace myna::block::qcow2
