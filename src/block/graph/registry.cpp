@@ -1,6 +1,7 @@
 // The list of drivers: the one line a new format, protocol or filter adds outside its own folder.
 #include <array>
 
+#include "block/formats/qcow2/qcow2.h"
 #include "block/formats/raw/raw.h"
 #include "block/graph/graph.h"
 #include "block/proto/file.h"
@@ -8,7 +9,8 @@
 namespace myna::block {
 
 std::span<const Driver* const> all_drivers() noexcept {
-    static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kRawDriver};
+    static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kRawDriver,
+                                        &kQcow2Driver};
     return drivers;
 }
 

@@ -71,6 +71,8 @@ class Qcow2Node final : public Node {
     [[nodiscard]] std::string_view driver() const noexcept override { return "qcow2"; }
 
     Task<Result<void>> start(const OpenOptions& options);
+    /// Maps every cluster of a new image; mode: metadata, falloc, full.
+    Task<Result<void>> preallocate(std::string mode);
 
     Task<Result<CheckResult>> check(CheckFix fix) override;
     Task<Result<void>> amend(const nlohmann::json& options) override;

@@ -171,7 +171,7 @@ Task<Result<void>> Qcow2Node::snapshot_create(SnapshotInfo s) {
     const auto alone = co_await map_.lock();
     if (s.id.empty()) {
         uint64_t next = 1;
-        for (const SnapshotInfo& o : snapshots_) next = std::max(next, std::strtoull(o.id.c_str(), nullptr, 10) + 1);
+        for (const SnapshotInfo& o : snapshots_) next = std::max<uint64_t>(next, std::strtoull(o.id.c_str(), nullptr, 10) + 1);
         s.id = std::to_string(next);
     }
     if (s.date_sec == 0) s.date_sec = static_cast<uint64_t>(std::time(nullptr));

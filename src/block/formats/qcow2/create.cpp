@@ -1,0 +1,268 @@
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/bits.h"
+#include "block/formats/qcow2/qcow2.h"
+
+namespace myna::block {
+
+using namespace qcow2;
+
+namespace {
+
+/// "64k", "2M", "1G": bytes. Digits alone are bytes.
+std::optional<uint64_t> parse_size(const std::string& s) {
+    char* end = nullptr;
+    const double v = std::strtod(s.c_str(), &end);
+    if (end == s.c_str() || v < 0) return std::nullopt;
+    static constexpr std::string_view kUnits = "bkmgtpe";
+    uint64_t unit = 1;
+    if (*end != 0) {
+        const size_t i = kUnits.find(static_cast<char>(std::tolower(*end)));
+        if (i == std::string_view::npos || end[1] != 0) return std::nullopt;
+        unit = uint64_t{1} << (10 * i);
+    }
+    return static_cast<uint64_t>(v * static_cast<double>(unit));
+}
+
+struct Wanted {
+    Header h;
+    std::string preallocation = "off";
+    std::string data_file;
+    bool data_file_raw = false;
+};
+
+Result<Wanted> wanted(const CreateOptions& o) {
+    Wanted w;
+    const auto get = [&](const char* key) -> std::optional<std::string> {
+        const auto it = o.options.find(key);
+        if (it == o.options.end()) return std::nullopt;
+        return it->is_string() ? it->get<std::string>() : it->dump();
+    };
+    const auto bad = [](std::string m) { return fail(ErrorKind::kInvalidArgument, std::move(m)); };
+    w.h.size = o.size;
+    if (const auto v = get("compat")) {
+        if (*v == "0.10" || *v == "v2") w.h.version = 2;
+        else if (*v != "1.1" && *v != "v3") return bad("Invalid parameter '" + *v + "'");
+    }
+    if (const auto v = get("cluster_size")) {
+        const auto n = parse_size(*v);
+        if (!n || !std::has_single_bit(*n) || *n < 512 || *n > (2u << 20)) return bad("Cluster size must be a power of two between 512 and 2048k");
+        w.h.cluster_bits = static_cast<uint32_t>(std::countr_zero(*n));
+    }
+    if (const auto v = get("refcount_bits")) {
+        const unsigned long n = std::strtoul(v->c_str(), nullptr, 10);
+        if (!std::has_single_bit(n) || n > 64) return bad("Refcount width must be a power of two and may not exceed 64 bits");
+        if (w.h.version == 2 && n != 16) return bad("Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)");
+        w.h.refcount_order = static_cast<uint32_t>(std::countr_zero(n));
+    }
+    const auto on = [&](const char* key) { return get(key).value_or("off") == "on"; };
+    if (on("lazy_refcounts")) {
+        if (w.h.version == 2) return bad("Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)");
+        w.h.compatible |= Compatible::kLazyRefcounts;
+    }
+    if (on("extended_l2")) {
+        if (w.h.cluster_bits < 14) return bad("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes");
+        if (w.h.version == 2) return bad("Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)");
+        w.h.incompatible |= Incompatible::kExtendedL2;
+    }
+    if (const auto v = get("compression_type")) {
+        if (*v == "zstd") {
+            if (w.h.version == 2) return bad("Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)");
+            w.h.compression = Compression::kZstd;
+            w.h.incompatible |= Incompatible::kCompressionType;
+        } else if (*v != "zlib") {
+            return bad("Invalid parameter '" + *v + "'");
+        }
+    }
+    if (const auto v = get("encrypt.format")) return fail(ErrorKind::kUnsupported, "creating encrypted qcow2 images is not implemented yet");
+    if (const auto v = get("encryption"); v && *v == "on") return fail(ErrorKind::kUnsupported, "creating encrypted qcow2 images is not implemented yet");
+    if (const auto v = get("preallocation")) {
+        w.preallocation = *v;
+        if (*v != "off" && *v != "metadata" && *v != "falloc" && *v != "full") return bad("Invalid parameter '" + *v + "'");
+        if (o.backing_file && *v != "off" && !w.h.extended_l2()) return bad("Backing file and preallocation can only be used at the same time if extended_l2 is enabled");
+    }
+    if (const auto v = get("data_file")) {
+        if (w.h.version == 2) return bad("External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)");
+        w.data_file = *v;
+        w.h.incompatible |= Incompatible::kDataFile;
+        w.h.set_extension(Extension::kDataFile, *v);
+    }
+    if (on("data_file_raw")) {
+        if (w.data_file.empty()) return bad("data-file-raw requires data-file");
+        if (o.backing_file) return bad("Backing file and data-file-raw cannot be used at the same time");
+        w.data_file_raw = true;
+        w.h.autoclear |= Autoclear::kRawDataFile;
+    }
+    if (o.backing_file) {
+        w.h.backing_file = *o.backing_file;
+        if (o.backing_format) w.h.set_extension(Extension::kBackingFormat, *o.backing_format);
+    }
+    const uint64_t reach = w.h.l2_reach();
+    w.h.l1_entries = static_cast<uint32_t>(std::min<uint64_t>((o.size + reach - 1) / reach, UINT32_MAX));
+    if (uint64_t{w.h.l1_entries} * 8 > kMaxL1Bytes) return bad("The image size is too large (try using a larger cluster size)");
+    return w;
+}
+
+/// Header, refcount table, one refcount block, L1 table: in this order from the start of the file.
+struct Plan {
+    uint64_t table_clusters, blocks, l1_clusters, total;
+};
+Plan plan(const Header& h, uint64_t data_clusters) {
+    const uint64_t cluster = h.cluster_size(), per_block = cluster * 8 >> h.refcount_order;
+    Plan p{1, 1, (uint64_t{h.l1_entries} * 8 + cluster - 1) >> h.cluster_bits, 0};
+    for (;;) {
+        p.total = 1 + p.table_clusters + p.blocks + p.l1_clusters + data_clusters;
+        const uint64_t blocks = (p.total + per_block - 1) / per_block, table = (blocks * 8 + cluster - 1) >> h.cluster_bits;
+        if (blocks <= p.blocks && table <= p.table_clusters) return p;
+        p.blocks = std::max(blocks, p.blocks);
+        p.table_clusters = std::max(table, p.table_clusters);
+    }
+}
+
+Task<Result<void>> create_qcow2(Graph& graph, const CreateOptions& o) {
+    auto w = wanted(o);
+    if (!w) co_return std::unexpected(w.error());
+    Header& h = w->h;
+    CreateOptions below;
+    below.filename = o.filename;
+    if (const auto it = o.options.find("nocow"); it != o.options.end()) below.options["nocow"] = *it;
+    if (auto r = co_await find_driver("file")->create(graph, below); !r) co_return r;
+    if (!w->data_file.empty()) {
+        CreateOptions data;
+        data.filename = Graph::resolve_backing(o.filename, w->data_file);
+        data.size = w->data_file_raw ? o.size : 0;
+        if (auto r = co_await find_driver("file")->create(graph, data); !r) co_return r;
+    }
+    auto file = co_await graph.open_protocol(o.filename, {});
+    if (!file) co_return std::unexpected(file.error());
+
+    const uint64_t cluster = h.cluster_size();
+    const Plan p = plan(h, 0);
+    h.refcount_table_offset = cluster;
+    h.refcount_table_clusters = static_cast<uint32_t>(p.table_clusters);
+    const uint64_t block_at = (1 + p.table_clusters) << h.cluster_bits;
+    h.l1_offset = h.l1_entries == 0 ? 0 : (1 + p.table_clusters + p.blocks) << h.cluster_bits;
+    if (auto r = co_await (*file)->truncate(p.total << h.cluster_bits); !r) co_return r;
+    std::vector<uint8_t> table(p.table_clusters << h.cluster_bits), blocks(p.blocks << h.cluster_bits);
+    for (uint64_t b = 0; b < p.blocks; ++b) put64(&table[b * 8], block_at + (b << h.cluster_bits));
+    const unsigned width = 1u << h.refcount_order;
+    for (uint64_t c = 0; c < p.total; ++c) {
+        // Counts of one: the low bit of entry c, in the byte order of its width.
+        const uint64_t bit = c * width;
+        if (width < 8) blocks[bit / 8] |= static_cast<uint8_t>(1u << (bit % 8));
+        else blocks[(bit + width) / 8 - 1] = 1;
+    }
+    if (auto r = co_await (*file)->write(cluster, IoVec(table)); !r) co_return r;
+    if (auto r = co_await (*file)->write(block_at, IoVec(blocks)); !r) co_return r;
+    auto head = encode_header(h);
+    if (!head) co_return std::unexpected(head.error());
+    if (auto r = co_await (*file)->write(0, IoVec(head->data(), head->size())); !r) co_return r;
+    if (w->preallocation == "off") co_return co_await (*file)->close();
+
+    // Preallocation: map every cluster, then give the file its bytes.
+    if (auto r = co_await (*file)->close(); !r) co_return r;
+    OpenOptions open;
+    open.no_backing = true;
+    auto node = co_await graph.open(o.filename, "qcow2", open);
+    if (!node) co_return std::unexpected(node.error());
+    auto* q = static_cast<Qcow2Node*>(node->get());
+    if (auto r = co_await q->preallocate(w->preallocation); !r) co_return r;
+    co_return co_await (*node)->close();
+}
+
+Task<Result<NodePtr>> open_qcow2(Graph& graph, const OpenOptions& o) {
+    OpenOptions below = o;
+    below.options = o.options.value("file", nlohmann::json::object());
+    auto file = co_await graph.open_tree(below);
+    if (!file) co_return std::unexpected(file.error());
+    auto node = std::make_shared<Qcow2Node>(graph, *file);
+    if (auto r = co_await node->start(o); !r) co_return std::unexpected(r.error());
+    co_return node;
+}
+
+int probe_qcow2(std::span<const uint8_t> head, std::string_view) {
+    return head.size() >= 8 && be32(head.data()) == kMagic && be32(head.data() + 4) >= 2 ? 100 : 0;
+}
+
+Task<Result<MeasureResult>> measure_qcow2(Graph&, uint64_t size, Node* source, const CreateOptions& o) {
+    CreateOptions with = o;
+    with.size = source != nullptr ? source->size() : size;
+    auto w = wanted(with);
+    if (!w) co_return std::unexpected(w.error());
+    const Header& h = w->h;
+    const uint64_t cluster = h.cluster_size();
+    const uint64_t all = (with.size + cluster - 1) >> h.cluster_bits;
+    uint64_t needed = 0;
+    if (source != nullptr) {
+        for (uint64_t at = 0; at < source->size();) {
+            auto e = co_await source->block_status(at, source->size() - at);
+            if (!e) co_return std::unexpected(e.error());
+            if (e->data && !e->zero) needed += ((at + e->length + cluster - 1) >> h.cluster_bits) - (at >> h.cluster_bits);
+            at += e->length;
+        }
+    }
+    if (w->preallocation == "full" || w->preallocation == "falloc") needed = all;
+    const auto bytes = [&](uint64_t data) { return plan(h, (w->data_file.empty() ? data : 0) + h.l1_entries).total << h.cluster_bits; };
+    MeasureResult m;
+    m.required = bytes(std::min(needed, all));
+    m.fully_allocated = bytes(all);
+    co_return m;
+}
+
+using T = OptionInfo::Type;
+constexpr OptionInfo kOptions[] = {
+    {"backing_file", T::kString, "File name of a base image", {}},
+    {"backing_fmt", T::kString, "Image format of the base image", {}},
+    {"cluster_size", T::kSize, "qcow2 cluster size", "65536"},
+    {"compat", T::kString, "Compatibility level (v2 [0.10] or v3 [1.1])", {}},
+    {"compression_type", T::kString, "Compression method used for image cluster compression", "zlib"},
+    {"data_file", T::kString, "File name of an external data file", {}},
+    {"data_file_raw", T::kBool, "The external data file must stay valid as a raw image", {}},
+    {"extended_l2", T::kBool, "Extended L2 tables", "off"},
+    {"lazy_refcounts", T::kBool, "Postpone refcount updates", "off"},
+    {"nocow", T::kBool, "Turn off copy-on-write (valid only on btrfs)", {}},
+    {"preallocation", T::kString, "Preallocation mode (allowed values: off, metadata, falloc, full)", {}},
+    {"refcount_bits", T::kNumber, "Width of a reference count entry in bits", "16"},
+    {"size", T::kSize, "Virtual disk size", {}},
+};
+
+}  // namespace
+
+const Driver kQcow2Driver{"qcow2", Driver::Kind::kFormat, kOptions, probe_qcow2, open_qcow2, create_qcow2, measure_qcow2, true, true};
+
+namespace qcow2 {
+
+Task<Result<void>> Qcow2Node::preallocate(std::string mode) {
+    const auto alone = co_await map_.lock();
+    const uint64_t cluster = h_.cluster_size();
+    uint64_t begin = 0, end = 0;
+    for (uint64_t at = 0; at < size_;) {
+        uint64_t count = std::min<uint64_t>(clusters_of(size_ - at), 1024), host = at;
+        if (!data_file_) {
+            auto got = co_await allocate(count, false);
+            if (!got) co_return std::unexpected(got.error());
+            host = got->first;
+            count = got->second;
+        }
+        if (begin == 0) begin = host;
+        for (uint64_t i = 0; i < count; ++i) {
+            auto r = co_await l2_for_write(at + i * cluster);
+            if (!r) co_return std::unexpected(r.error());
+            set_entry(*r, (host + i * cluster) | kCopied, low_bits(32));
+        }
+        end = host + count * cluster;
+        at += count * cluster;
+    }
+    if (auto r = co_await flush_metadata(); !r) co_return r;
+    const uint64_t have = data().size();
+    if (end > have)
+        if (auto r = co_await data().truncate(end, mode == "metadata" ? "off" : mode); !r) co_return r;
+    if (mode != "metadata" && have > begin)
+        if (auto r = co_await data().write_zeroes(begin, std::min(have, end) - begin, {}); !r && mode == "full") co_return r;
+    co_return Result<void>{};
+}
+
+}  // namespace qcow2
+
+}  // namespace myna::block
