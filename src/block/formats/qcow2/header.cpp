@@ -156,7 +156,9 @@ Result<std::string> encode_header(const Header& h) {
     };
     for (const Extension& e : h.extensions)
         if (e.type != Extension::kFeatureNames) add(e.type, e.data);
-    if (h.version == 3) add(Extension::kFeatureNames, feature_table());
+    // The names are for other programs' messages; they give way where clusters are too small for them.
+    const size_t names = 8 + std::size(kFeatureNames) * 48;
+    if (h.version == 3 && out.size() + names + 8 + h.backing_file.size() <= h.cluster_size()) add(Extension::kFeatureNames, feature_table());
     add(Extension::kEnd, "");
     if (!h.backing_file.empty()) {
         put64(out.data() + 8, out.size());
