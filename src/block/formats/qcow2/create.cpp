@@ -1,3 +1,4 @@
+// Creating, preallocating and measuring qcow2 images, and the format's row in the registry.
 #include <algorithm>
 #include <nlohmann/json.hpp>
 

@@ -1,3 +1,5 @@
+// Decoding, checking and encoding the qcow2 header with its extensions. Nothing in the file is believed before it is
+// checked here: sizes, offsets and counts are bounded so that hostile headers cost neither memory nor time.
 #include <algorithm>
 
 #include "base/bits.h"

@@ -1,3 +1,5 @@
+// Data of a qcow2 image: reads through the mapping, writes in place or to new clusters, compression, zeroes, discards.
+// qcow2.h says in what order data and tables reach the disk.
 #include <algorithm>
 
 #include "base/bits.h"

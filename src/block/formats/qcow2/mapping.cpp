@@ -1,3 +1,4 @@
+// Guest offset to host offset: looking mappings up, making L2 tables writable, and block status from both.
 #include <algorithm>
 
 #include "base/bits.h"

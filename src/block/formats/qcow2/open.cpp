@@ -1,3 +1,4 @@
+// Opening and closing a qcow2 image, what `info` says of it, amending it and changing its size.
 #include <algorithm>
 #include <nlohmann/json.hpp>
 

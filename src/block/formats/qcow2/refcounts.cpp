@@ -1,3 +1,4 @@
+// Host clusters and how often they are used: counts of every width, allocation, the growing table, deferred frees.
 #include <algorithm>
 
 #include "base/bits.h"

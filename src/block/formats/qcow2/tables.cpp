@@ -1,3 +1,4 @@
+// L2 tables and refcount blocks in memory, and the order in which what changed is written (qcow2.h).
 #include <algorithm>
 
 #include "base/bits.h"
