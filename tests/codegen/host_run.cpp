@@ -49,13 +49,13 @@ bool HostRunner::compile(const ir::Function& f) {
     return compiler_.compile(f, {code_ + at_, kCodeBytes - at_}, reinterpret_cast<uint64_t>(code_) + at_, block);
 }
 
-std::vector<uint8_t> HostRunner::bytes_at(const ir::Function& f, uint64_t stub_distance) {
+std::vector<uint8_t> HostRunner::bytes_at(const ir::Function& f, uint64_t stubs_at, uint64_t stub_distance) {
     x64::Stubs moved = stubs_;
-    const uint64_t exec = (uint64_t{0x123} << 36) + stub_distance;
+    const uint64_t exec = stubs_at + stub_distance;
     const uint64_t delta = exec - stub_distance - reinterpret_cast<uint64_t>(code_);
     for (uint64_t x64::Stubs::* p : {&x64::Stubs::exit, &x64::Stubs::link, &x64::Stubs::fault_exit, &x64::Stubs::poll,
                                      &x64::Stubs::lookup, &x64::Stubs::call_state, &x64::Stubs::call_vector,
-                                     &x64::Stubs::call_pure, &x64::Stubs::soft, &x64::Stubs::end})
+                                     &x64::Stubs::call_pure, &x64::Stubs::soft, &x64::Stubs::mmu, &x64::Stubs::end})
         moved.*p += delta;
     x64::Compiler other(toy_guest(), opt_);
     other.use_stubs(moved);

@@ -22,8 +22,8 @@ class HostRunner {
 
     /// Compiles; false when it does not fit or fails.
     bool compile(const ir::Function& f);
-    /// The same into a buffer, as if it ran `shift` bytes further: for comparing bytes.
-    std::vector<uint8_t> bytes_at(const ir::Function& f, uint64_t stub_distance);
+    /// The bytes for running `stub_distance` behind stubs at `stubs_at`.
+    std::vector<uint8_t> bytes_at(const ir::Function& f, uint64_t stubs_at, uint64_t stub_distance);
     /// Runs what was compiled last. The result is the exit reason; pc is in the header.
     ir::ExitReason run(ToyState& s);
     /// The host code as text.

@@ -174,7 +174,14 @@ Result<Stubs> Compiler::emit_stubs(std::span<uint8_t> write, uint64_t exec) {
 void Compiler::use_stubs(const Stubs& s) { impl_->stubs = s; }
 
 bool Compiler::compile(const ir::Function& f, std::span<uint8_t> write, uint64_t exec, CompiledBlock& out) {
-    return impl_->selector.compile(f, write, exec, impl_->stubs, out);
+    Selector& s = impl_->selector;
+    if (s.compile(f, write, exec, impl_->stubs, out)) return true;
+    if (!s.ra.failed()) return false;
+    // Fused operands live longer and meet in one instruction: without that there is room for all.
+    s.set_fuse(false);
+    const bool done = s.compile(f, write, exec, impl_->stubs, out);
+    s.set_fuse(impl_->opt.fuse);
+    return done;
 }
 
 }  // namespace myna::x64

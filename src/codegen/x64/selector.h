@@ -48,6 +48,8 @@ class Selector {
 
     bool compile(const ir::Function& f, std::span<uint8_t> write, uint64_t exec, const Stubs& stubs, CompiledBlock& out);
 
+    void set_fuse(bool on) { opt_.fuse = on; }
+
     Emitter e;
     RegAlloc ra;
 
