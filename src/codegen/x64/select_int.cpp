@@ -60,6 +60,9 @@ void Selector::select_int(Ref i) {
         }
         default: break;
     }
+    // A carry chain: the flags that the carry was taken from are still there, and nothing saves them before the addition.
+    const bool carry_in_cf = n.op == Op::kAdc && inst(n.c).op == Op::kCond && inst(n.c).sub == static_cast<uint8_t>(ir::Cond::kCs) &&
+                             eflags_ != kNoRef && eflags_ == inst(n.c).a && eflags_form_ == Form::kAdd && !flags_wanted();
     clobber_flags();
     switch (n.op) {
         case Op::kAnd: logic(i, Alu::and_); return;
@@ -116,7 +119,7 @@ void Selector::select_int(Ref i) {
             int32_t k = 0;
             const bool simple = imm32_of(n.b, w, &k) || ra.mem_operand(n.b, &m);
             if (!simple) ra.use(n.b);  // before the result takes a register
-            e.bt_ri(false, c, 0);
+            if (!carry_in_cf) e.bt_ri(false, c, 0);
             const Gpr d = ra.def_from(i, n.a);  // moves leave CF
             alu_with(Alu::adc, w, d, n.b);
             result_flags(i, Form::kAdd);
