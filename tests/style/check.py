@@ -8,6 +8,7 @@ Only files that git knows are looked at; where there is no git, all files outsid
 """
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -26,12 +27,14 @@ def problem(path, line, text):
 
 
 def files():
-    listed = subprocess.run(["git", "-C", TOP, "ls-files", "--cached", "--others", "--exclude-standard", "-z"], capture_output=True, text=True)
-    if listed.returncode == 0:
+    listed = None
+    if shutil.which("git"):
+        listed = subprocess.run(["git", "-C", TOP, "ls-files", "--cached", "--others", "--exclude-standard", "-z"], capture_output=True, text=True)
+    if listed and listed.returncode == 0:
         names = [n for n in listed.stdout.split("\0") if n and (TOP / n).is_file()]
     else:
         names = [str(p.relative_to(TOP)) for p in TOP.rglob("*") if p.is_file()]
-    return sorted(pathlib.PurePosixPath(n) for n in names if not n.startswith(("build/", ".git/")))
+    return sorted(pathlib.PurePosixPath(n) for n in names if not n.startswith(("build/", ".git/")) and "__pycache__" not in n)
 
 
 def text_of(path):
