@@ -155,7 +155,6 @@ class UringReactor final : public ReactorBase {
         return s;
     }
     void submit(Operation& op) override {
-        ++pending_;
         if (op.kind == Operation::Kind::kWork) return pool_.add(op);
         io_uring_sqe* s = next_sqe();
         const auto* v = static_cast<const iovec*>(op.data);
@@ -205,7 +204,6 @@ class UringReactor final : public ReactorBase {
   private:
     io_uring ring_{};
     bool open_ = false, watching_pool_ = false;
-    size_t pending_ = 0;
 };
 
 // ---- threads and epoll

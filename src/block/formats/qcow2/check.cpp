@@ -44,7 +44,6 @@ class Checker {
             if ((at & (h.cluster_size() - 1)) != 0 || at >= n_.file_->size()) {
                 ++result_.corruptions;
                 note("ERROR refcount block " + std::to_string(i) + " is not inside the file or not cluster aligned; refcount table entry corrupted");
-                rebuild_ = true;
                 continue;
             }
             add(at, h.cluster_size(), "refcount block");
@@ -107,7 +106,7 @@ class Checker {
                 uint8_t* raw = &(*t)->bytes[k * h.l2_entry_bytes()];
                 const uint64_t e = be64(raw);
                 if (e & kCompressed) {
-                    add(n_.compressed_offset(e), n_.compressed_size(e) - 0, "compressed cluster");
+                    add(n_.compressed_offset(e), n_.compressed_size(e), "compressed cluster");
                     if (active) ++result_.compressed_clusters, ++result_.allocated_clusters, ++result_.fragmented_clusters;
                     continue;
                 }
@@ -233,7 +232,6 @@ class Checker {
     std::vector<uint32_t> counts_;
     std::vector<uint64_t> own_;  // clusters with the copied flag
     uint64_t end_ = 0;
-    bool rebuild_ = false;
 };
 
 Task<Result<CheckResult>> Qcow2Node::check(CheckFix fix) {
