@@ -1,7 +1,8 @@
 // Random instruction streams against Unicorn: registers, flags, FP state and memory must be equal at the end.
 //
-// MYNA_A64_STREAMS: how many streams a test runs (default 3,000); MYNA_A64_SEED: where they start; MYNA_A64_ACCEL: "jit" or
-// "interp". A failing stream is cut down to its shortest failing prefix and printed.
+// Each host mask has tests of its own, and so has the evaluator. MYNA_TEST_SEED: where streams start; MYNA_TEST_ROUNDS and
+// MYNA_TEST_INSNS make it longer (guest/common/seed.h). A failing stream is cut down to its shortest failing prefix and
+// printed.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -9,24 +10,26 @@
 #include <map>
 
 #include "guest/aarch64/cpu_models.h"
+#include "guest/common/seed.h"
 #include "stream.h"
 
 namespace myna::guest::aarch64::test {
 namespace {
 
-uint64_t setting(const char* name, uint64_t otherwise) {
-    const char* text = std::getenv(name);
-    return text != nullptr ? std::strtoull(text, nullptr, 0) : otherwise;
+/// The host masks, and one more "host" that is the evaluator.
+std::vector<myna::test::HostMask> engines() {
+    auto all = myna::test::host_masks();
+    all.push_back({"interp", {}});
+    return all;
 }
 
-class RandomStreams : public ::testing::Test {
+class RandomStreams : public ::testing::TestWithParam<myna::test::HostMask> {
   protected:
     void SetUp() override {
-        const char* accel = std::getenv("MYNA_A64_ACCEL");
         jit::EngineOptions options;
         options.cache_bytes = size_t{16} << 20;
-        if (accel != nullptr && std::string_view(accel) == "interp") options.accel = jit::Accel::kInterp;
-        if (const char* mask = std::getenv("MYNA_HOST_MASK")) options.host_mask = {mask};
+        options.host_mask = GetParam().features;
+        if (std::string_view(GetParam().name) == "interp") options.accel = jit::Accel::kInterp;
         ours_ = make_myna(*parse_cpu("max"), options);
         oracle_ = make_unicorn();
         if (oracle_ == nullptr) GTEST_SKIP() << "Unicorn is not available";
@@ -62,14 +65,17 @@ class RandomStreams : public ::testing::Test {
     }
 
     void run(const StreamMaker& maker, unsigned length, uint64_t streams, uint32_t fpcr_bits) {
-        const uint64_t first = setting("MYNA_A64_SEED", 1);
+        const uint64_t first = myna::test::seed();
         uint64_t skipped = 0, failures = 0;
         std::map<std::string, unsigned> seen, skipped_rows;
-        for (uint64_t n = 0; n < streams; ++n) {
+        myna::test::Tally tally("aarch64 base, streams of " + std::to_string(length) + ", Unicorn, host " + GetParam().name,
+                                streams * myna::test::rounds());
+        for (uint64_t n = 0; tally.more(); ++n) {
             Rng rng(first + n);
             const Registers start = StreamMaker::registers(rng, fpcr_bits);
             const std::vector<uint32_t> code = maker.instructions(rng, length);
             Outcome o = compare(code, start);
+            tally.add(o.skipped ? 0 : code.size());
             skipped += o.skipped;
             if (o.skipped && length == 1) ++skipped_rows[std::string(match(kDecodeTable, code[0], 32)->row->name)];
             if (o.same) continue;
@@ -91,7 +97,7 @@ class RandomStreams : public ::testing::Test {
         for (const auto& [row, count] : seen) std::printf("  %s: %u\n", row.c_str(), count);
         if (std::getenv("MYNA_A64_VERBOSE") != nullptr)
             for (const auto& [row, count] : skipped_rows) std::printf("  skipped %s: %u\n", row.c_str(), count);
-        std::printf("%lu streams of %u, %lu skipped by the oracle\n", streams, length, skipped);
+        if (skipped != 0) std::printf("  %lu streams skipped by the oracle\n", skipped);
     }
 
     static StreamMaker maker(bool base, bool simd) {
@@ -111,8 +117,10 @@ class RandomStreams : public ::testing::Test {
     std::unique_ptr<Machine> ours_, oracle_;
 };
 
-TEST_F(RandomStreams, OneBaseInstruction) { run(maker(true, false), 1, setting("MYNA_A64_STREAMS", 10'000), 0); }
-TEST_F(RandomStreams, BaseInstructions) { run(maker(true, false), 12, setting("MYNA_A64_STREAMS", 3'000), 0); }
+INSTANTIATE_TEST_SUITE_P(Host, RandomStreams, ::testing::ValuesIn(engines()), [](const auto& mask) { return mask.param.name; });
+
+TEST_P(RandomStreams, OneBaseInstruction) { run(maker(true, false), 1, 5'000, 0); }
+TEST_P(RandomStreams, BaseInstructions) { run(maker(true, false), 12, 1'500, 0); }
 
 }  // namespace
 }  // namespace myna::guest::aarch64::test

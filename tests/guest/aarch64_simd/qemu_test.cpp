@@ -1,5 +1,5 @@
-// Random SIMD&FP instructions in the IR evaluator against QEMU user mode, which also has what Unicorn's core lacks; and
-// translated code against the evaluator, with host features masked in turn.
+// Random SIMD&FP instructions in the IR evaluator and in translated code against QEMU user mode, which also has what
+// Unicorn's core lacks; and translated code against the evaluator. All under each host mask.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -40,37 +40,45 @@ class Aarch64SimdQemu : public ::testing::Test {
         return rows;
     }
     template <class Compare>
-    static void compare(uint32_t fpcr_bits, unsigned length, bool qemu, Compare difference_of) {
+    static void compare(const std::string& what, uint32_t fpcr_bits, unsigned length, bool qemu, Compare difference_of) {
         const auto guest = Aarch64SimdQemu::guest(fpcr_bits);
         ASSERT_TRUE(guest);
         const auto rows = rows_for(*guest, fpcr_bits, qemu);
         unsigned failures = 0;
-        for (uint64_t n = 0; n < 4 * rounds() && failures < 8; ++n) {
-            Batch batch(*guest, {.seed = seed() + n, .streams = 2000, .max_insns = length, .rows = rows});
+        for (Tally tally(what, 2 * rounds()); tally.more() && failures < 8;) {
+            Batch batch(*guest, {.seed = seed() + tally.round(), .streams = 2000, .max_insns = length, .rows = rows});
             const std::string difference = difference_of(batch);
+            tally.add(batch.insn_count());
             if (difference.empty()) continue;
             ++failures;
             ADD_FAILURE() << difference;
         }
     }
-    static std::string with_qemu(Batch& b) { return b.compare(&Batch::run_evaluator, &Batch::run_qemu); }
+    static std::string with_qemu(Batch& b) { return b.compare_engines(&Batch::run_qemu); }
+};
+
+constexpr uint32_t kUsual = kRounding | kDefaultNan, kFlushing = kRounding | kDefaultNan | kFlushToZero | kFlushHalf;
+
+TEST_F(Aarch64SimdQemu, Streams) { compare("aarch64 SIMD, QEMU", kUsual, 8, true, with_qemu); }
+TEST_F(Aarch64SimdQemu, StreamsFlushingToZero) { compare("aarch64 SIMD flushing to zero, QEMU", kFlushing, 4, true, with_qemu); }
+
+class Aarch64SimdTranslated : public Aarch64SimdQemu, public ::testing::WithParamInterface<HostMask> {
+  protected:
+    void SetUp() override {}
     static std::string translated(Batch& b) {
-        static const std::vector<std::string> kMasks[] = {{}, {"avx512"}, {"avx2"}, {"avx", "lzcnt", "sha", "gfni", "pclmul", "aes"}};
-        static unsigned turn = 0;
         jit::EngineOptions options;
         options.cache_bytes = size_t{16} << 20;
-        options.host_mask = kMasks[turn++ % 4];
+        options.host_mask = GetParam().features;
         return b.compare([&](Batch& batch) { return batch.run_jit(options); }, &Batch::run_evaluator);
     }
 };
+INSTANTIATE_TEST_SUITE_P(Host, Aarch64SimdTranslated, ::testing::ValuesIn(host_masks()), [](const auto& mask) { return mask.param.name; });
 
-TEST_F(Aarch64SimdQemu, Streams) { compare(kRounding | kDefaultNan, 8, true, with_qemu); }
-TEST_F(Aarch64SimdQemu, StreamsFlushingToZero) {
-    compare(kRounding | kDefaultNan | kFlushToZero | kFlushHalf, 4, true, with_qemu);
+TEST_P(Aarch64SimdTranslated, Streams) {
+    compare(std::string("aarch64 SIMD, evaluator, host ") + GetParam().name, kUsual, 12, false, translated);
 }
-TEST_F(Aarch64SimdQemu, TranslatedStreams) { compare(kRounding | kDefaultNan, 12, false, translated); }
-TEST_F(Aarch64SimdQemu, TranslatedStreamsFlushingToZero) {
-    compare(kRounding | kDefaultNan | kFlushToZero | kFlushHalf, 12, false, translated);
+TEST_P(Aarch64SimdTranslated, StreamsFlushingToZero) {
+    compare(std::string("aarch64 SIMD flushing to zero, evaluator, host ") + GetParam().name, kFlushing, 12, false, translated);
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // Random SIMD&FP instructions against Unicorn: vector and general registers, NZCV, FPSR and memory must be equal.
 //
-// First each row alone from many register values and FPCR settings, then streams. MYNA_TEST_SEED: where it starts;
-// MYNA_TEST_ROUNDS: how much longer; MYNA_A64_ROWS: only rows whose names contain this text.
+// First each row alone from many register values and FPCR settings, then streams; under each host mask, and by the
+// evaluator. MYNA_TEST_SEED: where it starts; MYNA_TEST_ROUNDS, MYNA_TEST_INSNS: how much longer (guest/common/seed.h);
+// MYNA_A64_ROWS: only rows whose names contain this text.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -60,15 +61,21 @@ std::optional<uint32_t> make(const DecodeRow& row, Rng& rng) {
     return raw;
 }
 
-class Aarch64SimdRandom : public ::testing::Test {
+/// The host masks, and one more "host" that is the evaluator.
+std::vector<myna::test::HostMask> engines() {
+    auto all = myna::test::host_masks();
+    all.push_back({"interp", {}});
+    return all;
+}
+
+class Aarch64SimdRandom : public ::testing::TestWithParam<myna::test::HostMask> {
   protected:
     void SetUp() override {
         jit::EngineOptions options;
         options.cache_bytes = size_t{16} << 20;
-        const char* accel = std::getenv("MYNA_A64_ACCEL");
-        jit_ = accel == nullptr || std::string_view(accel) != "interp";
+        options.host_mask = GetParam().features;
+        jit_ = std::string_view(GetParam().name) != "interp";
         if (!jit_) options.accel = jit::Accel::kInterp;
-        if (const char* mask = std::getenv("MYNA_HOST_MASK")) options.host_mask = {mask};
         ours_ = make_myna(*parse_cpu("max"), options);
         oracle_ = make_unicorn();
         if (oracle_ == nullptr) GTEST_SKIP() << "Unicorn is not available";
@@ -114,7 +121,7 @@ class Aarch64SimdRandom : public ::testing::Test {
     /// Every row alone.
     void each_row(unsigned tries, uint32_t fpcr_bits) {
         std::map<std::string, unsigned> failed;
-        uint64_t count = 0;
+        myna::test::Tally tally(std::string("aarch64 SIMD, each row, Unicorn, host ") + GetParam().name, 0);
         for (const DecodeRow* row : rows_) {
             const std::string name(row->name);
             for (unsigned n = 0; n < tries; ++n) {
@@ -123,19 +130,19 @@ class Aarch64SimdRandom : public ::testing::Test {
                 if (!raw) continue;
                 Registers start = StreamMaker::registers(rng, fpcr_bits);
                 if (row->name == "fjcvtzs") start.fpcr &= ~kFlushToZero;
-                ++count;
+                tally.add(1);
                 const std::string text = compare({&*raw, 1}, start);
                 if (text.empty()) continue;
                 if (failed[name]++ == 0) ADD_FAILURE() << name << "\n" << listing({&*raw, 1}) << show(start, *raw) << text;
             }
         }
         for (const auto& [name, n] : failed) std::printf("  %s: %u of %u differ\n", name.c_str(), n, tries);
-        std::printf("%lu instructions\n", count);
     }
 
     void streams(uint64_t count, unsigned length, uint32_t fpcr_bits) {
         unsigned failures = 0;
-        for (uint64_t n = 0; n < count && failures < 10; ++n) {
+        myna::test::Tally tally(std::string("aarch64 SIMD, streams, Unicorn, host ") + GetParam().name, count);
+        for (uint64_t n = 0; tally.more() && failures < 10; ++n) {
             const uint64_t seed = myna::test::seed() * 1000003 + n;
             Rng rng(seed);
             const Registers start = StreamMaker::registers(rng, fpcr_bits);
@@ -143,6 +150,7 @@ class Aarch64SimdRandom : public ::testing::Test {
             while (code.size() < length)
                 if (const auto raw = make(*rows_[rng() % rows_.size()], rng)) code.push_back(*raw);
             std::string text = compare(code, start);
+            tally.add(code.size());
             if (text.empty()) continue;
             ++failures;
             std::span<const uint32_t> part = code;
@@ -162,14 +170,16 @@ class Aarch64SimdRandom : public ::testing::Test {
     std::vector<const DecodeRow*> rows_;
 };
 
-TEST_F(Aarch64SimdRandom, EachRow) { each_row(static_cast<unsigned>(30 * myna::test::rounds()), 0); }
-TEST_F(Aarch64SimdRandom, EachRowInAllRoundingModes) {
-    each_row(static_cast<unsigned>(20 * myna::test::rounds()), kRounding | kDefaultNan);
+INSTANTIATE_TEST_SUITE_P(Host, Aarch64SimdRandom, ::testing::ValuesIn(engines()), [](const auto& mask) { return mask.param.name; });
+
+TEST_P(Aarch64SimdRandom, EachRow) { each_row(static_cast<unsigned>(10 * myna::test::rounds()), 0); }
+TEST_P(Aarch64SimdRandom, EachRowInAllRoundingModes) {
+    each_row(static_cast<unsigned>(8 * myna::test::rounds()), kRounding | kDefaultNan);
 }
-TEST_F(Aarch64SimdRandom, EachRowFlushingToZero) {
-    each_row(static_cast<unsigned>(20 * myna::test::rounds()), kRounding | kDefaultNan | kFlushToZero | kFlushHalf);
+TEST_P(Aarch64SimdRandom, EachRowFlushingToZero) {
+    each_row(static_cast<unsigned>(8 * myna::test::rounds()), kRounding | kDefaultNan | kFlushToZero | kFlushHalf);
 }
-TEST_F(Aarch64SimdRandom, Streams) { streams(4000 * myna::test::rounds(), 16, kRounding); }
+TEST_P(Aarch64SimdRandom, Streams) { streams(1000 * myna::test::rounds(), 16, kRounding); }
 
 }  // namespace
 }  // namespace myna::guest::aarch64::test

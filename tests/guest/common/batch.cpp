@@ -9,6 +9,7 @@
 
 #include "base/bits.h"
 #include "guest/common/oracle.h"
+#include "guest/common/seed.h"
 #include "guest/common/process.h"
 #include "ir/builder.h"
 #include "ir/eval.h"
@@ -459,6 +460,26 @@ std::string Batch::compare(const Run& ours, const Run& oracle) {
     for (const RecordField& f : guest_.fields())
         if (mentions(text, f.name)) text += " " + f.name + "=" + hex(in + f.offset, f.bytes);
     return text + "\n";
+}
+
+std::string Batch::compare_engines(const Run& oracle) {
+    const BatchResult expected = oracle(*this);
+    if (!expected.error.empty()) return "oracle: " + expected.error;
+    const auto check = [&](const std::string& name, const Run& ours) -> std::string {
+        const BatchResult got = ours(*this);
+        if (got.error.empty() && got.records == expected.records && got.sandbox == expected.sandbox) return {};
+        const std::string difference = compare(ours, oracle);
+        return difference.empty() ? "" : name + ": " + difference;
+    };
+    std::string difference = check("evaluator", &Batch::run_evaluator);
+    for (const HostMask& mask : host_masks()) {
+        if (!difference.empty()) break;
+        jit::EngineOptions options;
+        options.cache_bytes = size_t{16} << 20;
+        options.host_mask = mask.features;
+        difference = check(std::string("translated, host ") + mask.name, [&](Batch& b) { return b.run_jit(options); });
+    }
+    return difference;
 }
 
 }  // namespace myna::test

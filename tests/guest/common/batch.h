@@ -134,6 +134,10 @@ class Batch {
     /// compared at the end; where it differs, shorter runs find the stream that made it so.
     [[nodiscard]] std::string compare(const Run& ours, const Run& oracle);
 
+    /// The evaluator and translated code under every host mask (seed.h), each compared with the oracle's one run. A
+    /// difference names the engine.
+    [[nodiscard]] std::string compare_engines(const Run& oracle);
+
     [[nodiscard]] size_t insn_count() const noexcept;
     [[nodiscard]] std::string describe(size_t stream) const;
 
