@@ -132,20 +132,6 @@ EvalResult Evaluator::run(const Function& f, void* state, EvalMemory& mem) {
             case Op::kFlCcmp:
             case Op::kFlSel: r = scalar(eval_flags(i, a, b, c)); break;
             case Op::kCond: r = scalar(holds(static_cast<Cond>(i.sub), static_cast<uint32_t>(a.u64[0]))); break;
-            case Op::kLoad:
-            case Op::kStore:
-            case Op::kLl:
-            case Op::kSc:
-            case Op::kCas:
-            case Op::kRmwAdd:
-            case Op::kRmwAnd:
-            case Op::kRmwOr:
-            case Op::kRmwXor:
-            case Op::kRmwXchg:
-            case Op::kRmwSmin:
-            case Op::kRmwSmax:
-            case Op::kRmwUmin:
-            case Op::kRmwUmax: r = eval_memory(i, a, b, c, ctx); break;
             case Op::kFence: __atomic_thread_fence(__ATOMIC_SEQ_CST); break;
             case Op::kCall: r = result_of_call(call_pure(i, a.u64[0], b.u64[0], c.u64[0], ctx), i.type); break;
             case Op::kVCall: r = call_vector(i, a, b, c, ctx); break;
@@ -162,7 +148,9 @@ EvalResult Evaluator::run(const Function& f, void* state, EvalMemory& mem) {
                 if (i.b != kNoRef) hdr.trap_arg = i.b;
                 return leave(i.imm, static_cast<ExitReason>(i.sub));
             default:
-                if (is_int_op(i.op)) {
+                if (is_memory(i.op)) {
+                    r = eval_memory(i, a, b, c, ctx);
+                } else if (is_int_op(i.op)) {
                     r = scalar(eval_int(i.op, i.type, i.sub, a.u64[0], b.u64[0], c.u64[0], i.imm));
                 } else if (i.op >= Op::kVAnd) {
                     r = eval_vector(i, a, b, c, ctx);

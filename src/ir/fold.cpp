@@ -151,21 +151,10 @@ Ref Builder::fold(Inst& i) {
         case Op::kCmp: return fold_cmp(i);
         case Op::kSelect: return fold_select(i);
         case Op::kCond: return fold_cond(i);
-        case Op::kLoad:
-        case Op::kStore:
-        case Op::kLl:
-        case Op::kSc:
-        case Op::kCas:
-        case Op::kRmwAdd:
-        case Op::kRmwAnd:
-        case Op::kRmwOr:
-        case Op::kRmwXor:
-        case Op::kRmwXchg:
-        case Op::kRmwSmin:
-        case Op::kRmwSmax:
-        case Op::kRmwUmin:
-        case Op::kRmwUmax: fold_address(i); return kNoRef;
-        default: return fold_move(i);
+        default:
+            if (!is_memory(i.op)) return fold_move(i);
+            fold_address(i);
+            return kNoRef;
     }
 }
 

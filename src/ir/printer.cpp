@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <iterator>
 
+#include "ir/scalar.h"
 #include "ir/text.h"
 
 namespace myna::ir {

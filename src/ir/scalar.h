@@ -138,6 +138,8 @@ constexpr uint32_t crc32(uint32_t acc, uint64_t v, unsigned bytes, bool castagno
 
 /// True when eval_int knows the operation: integer operands in, integer result out, no effects.
 bool is_int_op(Op op) noexcept;
+/// Loads, stores and atomics.
+constexpr bool is_memory(Op op) noexcept { return op >= Op::kLoad && op <= Op::kRmwUmax; }
 /// The result of integer operation `op`; operands are zero extended from their types.
 uint64_t eval_int(Op op, Type t, uint8_t sub, uint64_t a, uint64_t b, uint64_t c, uint64_t imm) noexcept;
 

@@ -41,7 +41,6 @@ Sub sub_of(Op op) noexcept;
 /// The type that is understood when none is written.
 Type default_type(Op op) noexcept;
 
-constexpr bool is_memory(Op op) noexcept { return op >= Op::kLoad && op <= Op::kRmwUmax; }
 constexpr bool is_call(Op op) noexcept { return op == Op::kCall || op == Op::kVCall || op == Op::kCallState; }
 
 }  // namespace myna::ir::text

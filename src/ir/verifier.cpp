@@ -47,7 +47,7 @@ class Verifier {
         if (i.op >= Op::kFlSub && i.op <= Op::kFlLogic) good = is_int(t);
         if (i.op == Op::kFlFcmp) good = is_fp(t);
         if (i.op == Op::kFlCcmp) good = is_int(t);
-        if (text::is_memory(i.op)) good = t != Type::kVoid && t != Type::kFlags;
+        if (is_memory(i.op)) good = t != Type::kVoid && t != Type::kFlags;
         if (i.op >= Op::kRmwAdd && i.op <= Op::kRmwUmax) good = is_int(t);
         if (i.op >= Op::kFAdd && i.op <= Op::kFCvt) good = is_fp(t);
         if (i.op == Op::kFRound || i.op == Op::kUnbox32 || i.op == Op::kVLow || i.op == Op::kSToF || i.op == Op::kUToF) good = is_fp(t);
@@ -137,7 +137,7 @@ class Verifier {
             case Op::kBitcast: return bitcast(result_type(f_.insts[i.a]), i.type) ? "" : "no such move";
             default: break;
         }
-        if (text::is_memory(i.op)) return access(i);
+        if (is_memory(i.op)) return access(i);
         return {};
     }
 

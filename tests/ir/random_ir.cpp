@@ -392,7 +392,7 @@ class Generator {
     }
 
     void operation(Op op) {
-        if (text::is_memory(op)) return memory(op);
+        if (is_memory(op)) return memory(op);
         if (text::is_call(op)) return call(op);
         Inst i{op, Type::kVoid, 0};
         dress(i);

@@ -22,16 +22,7 @@ enum HelperId : unsigned {
 };
 
 namespace helper {
-template <HelperKind K>
-struct Signature;
-template <>
-struct Signature<HelperKind::kPure> { using Type = uint64_t(uint64_t, uint64_t, uint64_t); };
-template <>
-struct Signature<HelperKind::kVector> { using Type = void(VcpuHeader*, V128*, uint32_t); };
-template <>
-struct Signature<HelperKind::kState> { using Type = uint64_t(VcpuHeader*, uint64_t, uint64_t, uint64_t, uint32_t); };
-
-#define A64_HELPER(fn, kind) Signature<HelperKind::kind>::Type fn;
+#define A64_HELPER(fn, kind) HelperSignature<HelperKind::kind>::Type fn;
 #include "guest/aarch64/helpers_base.inc"
 #include "guest/aarch64/helpers_simd.inc"
 #undef A64_HELPER

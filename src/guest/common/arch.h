@@ -37,6 +37,16 @@ enum class HelperKind : uint8_t {
     kState,   // uint64_t fn(VcpuHeader*, uint64_t a, uint64_t b, uint64_t c, uint32_t arg); hdr->pc is the insn's;
               // may set hdr->exit_reason (and pc) to leave the block after the call
 };
+/// The C++ type of a helper of a kind, as the comments above have it.
+template <HelperKind K>
+struct HelperSignature;
+template <>
+struct HelperSignature<HelperKind::kPure> { using Type = uint64_t(uint64_t, uint64_t, uint64_t); };
+template <>
+struct HelperSignature<HelperKind::kVector> { using Type = void(VcpuHeader*, V128*, uint32_t); };
+template <>
+struct HelperSignature<HelperKind::kState> { using Type = uint64_t(VcpuHeader*, uint64_t, uint64_t, uint64_t, uint32_t); };
+
 struct Helper {
     std::string_view name;
     HelperKind kind;
