@@ -6,6 +6,7 @@
 #include <cstring>
 #include <sstream>
 
+#include "codegen/alloc_check.h"
 #include "guest/common/state.h"
 #include "ir/eval.h"
 #include "ir/printer.h"
@@ -33,7 +34,7 @@ void differ(std::ostream& out, const char* what, uint64_t expected, uint64_t got
 }
 }  // namespace
 
-HostRunner::HostRunner(const x64::Options& opt) : opt_(opt), compiler_(toy_guest(), opt) {
+HostRunner::HostRunner(const x64::Options& opt, const guest::GuestArch& arch) : opt_(opt), arch_(arch), compiler_(arch, opt) {
     code_ = static_cast<uint8_t*>(mmap(nullptr, kCodeBytes, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     stubs_ = *compiler_.emit_stubs({code_, kCodeBytes}, reinterpret_cast<uint64_t>(code_));
     compiler_.use_stubs(stubs_);
@@ -74,6 +75,24 @@ ir::ExitReason HostRunner::run(ToyState& s) {
     s.hdr.indirect = indirect_.get();
     s.hdr.exit_reason = 0;
     return static_cast<ir::ExitReason>(stubs_.enter(&s.hdr, code_ + at_));
+}
+
+std::string HostRunner::check_allocation(const ir::Function& f) {
+    return check_allocation(f, [](x64::AllocLog&) {});
+}
+
+std::string HostRunner::check_allocation(const ir::Function& f, const std::function<void(x64::AllocLog&)>& change) {
+    x64::AllocLog log;
+    compiler_.log_allocation(&log);
+    const bool compiled = compile(f);
+    compiler_.log_allocation(nullptr);
+    if (!compiled) return "does not compile\n" + ir::print(f, arch_);
+    change(log);
+    const x64::Layout layout(arch_, opt_.pin);
+    const std::string wrong = testing::check_allocation({.arch = arch_, .function = f, .layout = layout, .block = block, .log = log, .stubs = stubs_,
+                                                         .code = {code_ + at_, block.code_bytes},
+                                                         .exec = reinterpret_cast<uint64_t>(code_) + at_, .system_mode = opt_.system_mode});
+    return wrong.empty() ? wrong : wrong + ir::print(f, arch_) + text();
 }
 
 std::string HostRunner::text() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -17,7 +18,7 @@ namespace myna::testing {
 /// A piece of executable memory with stubs, and a Compiler that writes behind them.
 class HostRunner {
   public:
-    explicit HostRunner(const x64::Options& opt);
+    explicit HostRunner(const x64::Options& opt, const guest::GuestArch& arch = toy_guest());
     ~HostRunner();
 
     /// Compiles; false when it does not fit or fails.
@@ -26,6 +27,10 @@ class HostRunner {
     std::vector<uint8_t> bytes_at(const ir::Function& f, uint64_t stubs_at, uint64_t stub_distance);
     /// Runs what was compiled last. The result is the exit reason; pc is in the header.
     ir::ExitReason run(ToyState& s);
+    /// Compiles `f` and checks its allocation (alloc_check.h): "" when all holds. It need not be run.
+    std::string check_allocation(const ir::Function& f);
+    /// The same with the log changed before it is looked at.
+    std::string check_allocation(const ir::Function& f, const std::function<void(x64::AllocLog&)>& change);
     /// The host code as text.
     [[nodiscard]] std::string text() const;
 
@@ -33,6 +38,7 @@ class HostRunner {
 
   private:
     x64::Options opt_;
+    const guest::GuestArch& arch_;
     uint8_t* code_ = nullptr;
     x64::Compiler compiler_;
     x64::Stubs stubs_;

@@ -75,6 +75,7 @@ bool Selector::compile(const ir::Function& f, std::span<uint8_t> write, uint64_t
 
 /// Cold paths, the stubs of exits that are not linked yet, literals.
 void Selector::emit_tail() {
+    ra.end_of_hot();
     for (size_t k = 0; k < cold_.size(); ++k) {
         const Cold c = cold_[k];
         if (c.field != 0) e.bind32(c.field);
@@ -170,6 +171,8 @@ Compiler::~Compiler() { delete impl_; }
 Result<Stubs> Compiler::emit_stubs(std::span<uint8_t> write, uint64_t exec) {
     return write_stubs(impl_->arch, impl_->layout, impl_->opt, write, exec);
 }
+
+void Compiler::log_allocation(AllocLog* log) { impl_->selector.ra.set_log(log); }
 
 void Compiler::use_stubs(const Stubs& s) { impl_->stubs = s; }
 

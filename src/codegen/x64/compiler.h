@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "codegen/x64/alloc_log.h"
 #include "guest/common/arch.h"
 #include "ir/function.h"
 
@@ -118,6 +119,9 @@ class Compiler {
     /// Compiles `f` into `write`; it will run at `exec`. False: it does not fit (nothing is valid then).
     /// The bytes depend on nothing but `f`, `exec - stubs` and the options.
     bool compile(const ir::Function& f, std::span<uint8_t> write, uint64_t exec, CompiledBlock& out);
+    /// From the next compile() on, the log holds the allocator's decisions of the block compiled last; nullptr: none are
+    /// kept.
+    void log_allocation(AllocLog* log);
 
   private:
     struct Impl;

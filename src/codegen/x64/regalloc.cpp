@@ -23,6 +23,7 @@ void RegAlloc::begin(const ir::Function& f, Value* values) {
     cur_ = 0;
     locked_ = 0;
     failed_ = false;
+    if (log_ != nullptr) log_->clear();
     holder_.fill(kNoRef);
     slot_holds_.fill(kNoRef);
     spill_owner_.fill(kNoRef);
@@ -39,6 +40,7 @@ Mem RegAlloc::mem_of(const Value& v) const {
 
 void RegAlloc::move(Reg d, Reg s) {
     if (d == s) return;
+    note(AllocNote::kMove, d);
     if (d < 16)
         e_.mov_rr(true, static_cast<Gpr>(d), static_cast<Gpr>(s));
     else
@@ -49,6 +51,7 @@ void RegAlloc::move(Reg d, Reg s) {
 void RegAlloc::load(Reg d, Ref v) {
     const Value& val = val_[v];
     const ir::Inst& i = (*f_)[v];
+    note(AllocNote::kMove, d);
     if (val.mem != Value::kNoMem) {
         const Mem m = mem_of(val);
         if (d < 16) {
@@ -174,6 +177,7 @@ Reg RegAlloc::alloc(bool xmm) {
         failed_ = true;
         return xmm ? reg_of(kScratchXmms[0]) : reg_of(kScratchGprs[0]);
     }
+    note(AllocNote::kOwn, best);
     evict(best);
     locked_ |= 1u << best;
     return best;
@@ -181,6 +185,7 @@ Reg RegAlloc::alloc(bool xmm) {
 
 void RegAlloc::take(Reg g) {
     const Ref v = holder_[g];
+    note(AllocNote::kOwn, g);
     locked_ |= 1u << g;
     if (v == kNoRef) return;
     if (val_[v].last_use < cur_ || val_[v].reg != g) {
@@ -214,6 +219,7 @@ void RegAlloc::take(Reg g) {
 }
 
 Reg RegAlloc::use_reg(Ref r) {
+    const Ref asked = r;
     r = val_[r].root;
     Reg g = val_[r].reg;
     if (g == kNoReg) {
@@ -222,6 +228,7 @@ Reg RegAlloc::use_reg(Ref r) {
         own(g, r);
     }
     locked_ |= 1u << g;
+    note(AllocNote::kUse, g, asked);
     return g;
 }
 
@@ -231,6 +238,7 @@ Gpr RegAlloc::use_copy(Ref r) {
     if (g != kNoReg && !pinned(g) && !live(r) && !(locked_ >> g & 1)) {
         holder_[g] = kNoRef;  // the value keeps naming it: see def_from_reg
         locked_ |= 1u << g;
+        note(AllocNote::kCopy, g, r);
         return static_cast<Gpr>(g);
     }
     const Gpr t = temp();
@@ -244,6 +252,7 @@ Xmm RegAlloc::use_copy_x(Ref r) {
     if (g != kNoReg && !pinned(g) && !live(r) && !(locked_ >> g & 1)) {
         holder_[g] = kNoRef;
         locked_ |= 1u << g;
+        note(AllocNote::kCopy, g, r);
         return static_cast<Xmm>(g - 16);
     }
     const Xmm t = temp_x();
@@ -252,19 +261,23 @@ Xmm RegAlloc::use_copy_x(Ref r) {
 }
 
 void RegAlloc::copy_to(Gpr d, Ref r) {
+    const Ref asked = r;
     r = val_[r].root;
     if (val_[r].reg != kNoReg)
         move(reg_of(d), val_[r].reg);
     else
         load(reg_of(d), r);
+    note(AllocNote::kCopy, reg_of(d), asked);
 }
 
 void RegAlloc::copy_to(Xmm d, Ref r) {
+    const Ref asked = r;
     r = val_[r].root;
     if (val_[r].reg != kNoReg)
         move(reg_of(d), val_[r].reg);
     else
         load(reg_of(d), r);
+    note(AllocNote::kCopy, reg_of(d), asked);
 }
 
 bool RegAlloc::mem_operand(Ref r, Mem* m) {
@@ -273,6 +286,7 @@ bool RegAlloc::mem_operand(Ref r, Mem* m) {
     // The zero extension of what a 4-byte slot holds is not in memory.
     if (v.mem < Value::kNoMem && val_[r].type == Type::kI64 && arch_.slots[static_cast<unsigned>(-2 - v.mem)].type == Type::kI32) return false;
     *m = mem_of(v);
+    note(AllocNote::kMem, kNoReg, r, kNoRef, v.mem);
     return true;
 }
 
@@ -289,10 +303,12 @@ Reg RegAlloc::def_reg(Ref r) {
     if (h != kNoReg && !(locked_ >> h & 1)) {
         forget(h);
         own(h, r);
+        note(AllocNote::kDef, h, r);
         return h;
     }
     const Reg g = alloc(in_xmm(val_[r].type));
     own(g, r);
+    note(AllocNote::kDef, g, r);
     return g;
 }
 
@@ -309,10 +325,12 @@ Reg RegAlloc::def_from_reg(Ref r, Ref a) {
             move(h, g);
         if (holder_[h] != a) forget(h);
         own(h, r);
+        note(AllocNote::kDefFrom, h, r, a);
         return h;
     }
     if (g != kNoReg && !pinned(g) && !live(a)) {
         own(g, r);
+        note(AllocNote::kDefFrom, g, r, a);
         return g;
     }
     const Reg t = alloc(in_xmm(val_[r].type));
@@ -321,6 +339,7 @@ Reg RegAlloc::def_from_reg(Ref r, Ref a) {
     else
         move(t, g);
     own(t, r);
+    note(AllocNote::kDefFrom, t, r, a);
     return t;
 }
 
@@ -330,6 +349,7 @@ void RegAlloc::unlock_dying() {
         const Ref v = holder_[g];
         if (v == kNoRef || live(v) || val_[v].reg != g) continue;
         locked_ &= ~(1u << g);
+        note(AllocNote::kRelease, g);
         if (!pinned(g)) {
             val_[v].reg = kNoReg;
             holder_[g] = kNoRef;
@@ -338,6 +358,7 @@ void RegAlloc::unlock_dying() {
 }
 
 void RegAlloc::alias(Ref r, Ref a) {
+    note(AllocNote::kAlias, kNoReg, r, a);
     a = val_[a].root;
     val_[r].root = a;
     if (val_[r].last_use > val_[a].last_use) val_[a].last_use = val_[r].last_use;
@@ -459,13 +480,14 @@ bool RegAlloc::fits_slot(Ref r, unsigned slot) const {
 void RegAlloc::before_store(unsigned slot, Ref r) {
     const Ref old = slot_holds_[slot];
     if (old == kNoRef || old == r || val_[old].mem != -2 - static_cast<int>(slot)) return;
-    if (live(old) && val_[old].reg == kNoReg) use_reg(old);
+    if (live(old) && val_[old].reg == kNoReg) note(AllocNote::kRelease, use_reg(old));  // kept, not an operand
     val_[old].mem = Value::kNoMem;
 }
 
 void RegAlloc::stored(unsigned slot, Ref r) {
     slot_holds_[slot] = r;
     if (r == kNoRef) return;
+    note(AllocNote::kStored, kNoReg, r, kNoRef, -2 - static_cast<int>(slot));
     if (val_[r].mem == Value::kNoMem && fits_slot(r, slot)) val_[r].mem = static_cast<int16_t>(-2 - static_cast<int>(slot));
 }
 
@@ -479,6 +501,7 @@ void RegAlloc::save_for_call(bool state) {
             spill(v);
         }
     }
+    note(AllocNote::kForget, kNoReg);
     if (!state) return;
     for (unsigned s = 0; s < arch_.slots.size(); ++s) {
         const Ref v = slot_holds_[s];
@@ -487,10 +510,12 @@ void RegAlloc::save_for_call(bool state) {
         val_[v].mem = Value::kNoMem;
         spill(v);
         locked_ &= ~(1u << val_[v].reg);
+        note(AllocNote::kRelease, val_[v].reg);
     }
 }
 
 void RegAlloc::forget_scratch(bool state) {
+    note(AllocNote::kForget, kNoReg);
     for (Reg g = 0; g < 32; ++g) {
         if (!(kScratchMask >> g & 1) && !(state && pinned(g))) continue;
         const Ref v = holder_[g];

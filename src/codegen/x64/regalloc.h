@@ -24,6 +24,7 @@
 #include <span>
 #include <vector>
 
+#include "codegen/x64/alloc_log.h"
 #include "codegen/x64/compiler.h"
 #include "codegen/x64/emitter.h"
 #include "ir/function.h"
@@ -82,9 +83,13 @@ class RegAlloc {
     /// A new block. `values` is the sweep's table, one per instruction.
     void begin(const ir::Function& f, Value* values);
     /// The next instruction: locks of the one before are gone.
-    void start(Ref i) { cur_ = i, locked_ = 0; }
+    void start(Ref i) { cur_ = i, locked_ = 0, note(AllocNote::kInst, kNoReg, i); }
     /// Within one instruction: registers got so far are not used any more (values stay where they are).
-    void unlock() { locked_ = 0; }
+    void unlock() { locked_ = 0, note(AllocNote::kUnlock, kNoReg); }
+    /// The hot code is complete.
+    void end_of_hot() { note(AllocNote::kTail, kNoReg); }
+    /// Decisions go to `log` from the next block on; nullptr: nowhere.
+    void set_log(AllocLog* log) { log_ = log; }
     void lock(Gpr g) { locked_ |= 1u << reg_of(g); }
     [[nodiscard]] Ref current() const { return cur_; }
 
@@ -101,10 +106,11 @@ class RegAlloc {
     /// A memory operand when the value is in memory and in no register, and loading it would serve this use only.
     bool mem_operand(Ref r, Mem* m);
     /// Where the value is in memory, if it is; it may be in a register too.
-    bool mem_of_value(Ref r, Mem* m) const {
+    bool mem_of_value(Ref r, Mem* m) {
         const Value& v = val_[val_[r].root];
         if (v.mem == Value::kNoMem) return false;
         *m = mem_of(v);
+        note(AllocNote::kMem, kNoReg, r, kNoRef, v.mem);
         return true;
     }
     /// The value known to be in an unpinned slot's memory, kNoRef.
@@ -132,8 +138,8 @@ class RegAlloc {
     Gpr def_from(Ref r, Ref a) { return static_cast<Gpr>(def_from_reg(r, a)); }
     Xmm def_from_x(Ref r, Ref a) { return static_cast<Xmm>(def_from_reg(r, a) - 16); }
     /// The result is in `g` (a fixed or temp register of the caller), which becomes the value's.
-    void def_in(Ref r, Gpr g) { own(reg_of(g), r); }
-    void def_in(Ref r, Xmm x) { own(reg_of(x), r); }
+    void def_in(Ref r, Gpr g) { own(reg_of(g), r), note(AllocNote::kDefIn, reg_of(g), r); }
+    void def_in(Ref r, Xmm x) { own(reg_of(x), r), note(AllocNote::kDefIn, reg_of(x), r); }
     /// `r` is another name for `a`.
     void alias(Ref r, Ref a);
     /// The result's bits above 31 are zero.
@@ -167,6 +173,7 @@ class RegAlloc {
         v.type = val_[r].type;
         v.mem = Value::kNoMem;
         v.marks &= static_cast<uint8_t>(~(Value::kZeroFrom64 | Value::kZeroFrom32 | Value::kZeroFrom16));
+        note(AllocNote::kWiden, v.reg, r, a);
         alias(r, a);
     }
     /// def_from_x(r, a) would give the register `a` is in, and `a` be lost.
@@ -183,8 +190,8 @@ class RegAlloc {
     Gpr fixed(Gpr g) { return take(reg_of(g)), g; }
     Xmm fixed(Xmm x) { return take(reg_of(x)), x; }
     /// Gives a temp or fixed register back before the instruction ends.
-    void release(Gpr g) { locked_ &= ~(1u << reg_of(g)); }
-    void release(Xmm x) { locked_ &= ~(1u << reg_of(x)); }
+    void release(Gpr g) { locked_ &= ~(1u << reg_of(g)), note(AllocNote::kRelease, reg_of(g)); }
+    void release(Xmm x) { locked_ &= ~(1u << reg_of(x)), note(AllocNote::kRelease, reg_of(x)); }
 
     // ---- guest slots
     void get_slot(Ref r, unsigned slot);
@@ -226,6 +233,9 @@ class RegAlloc {
     Reg usable_hint(Ref r) const;
     Mem mem_of(const Value& v) const;
     int16_t alloc_spill(bool wide, Ref v);
+    void note(AllocNote what, Reg reg, Ref value = kNoRef, Ref other = kNoRef, int mem = Value::kNoMem) {
+        if (log_ != nullptr) [[unlikely]] log_->push_back({what, reg, static_cast<int16_t>(mem), e_.offset(), value, other});
+    }
     bool live(Ref v) const { return val_[v].last_use > cur_; }
     bool pinned(Reg g) const { return pinned_mask_ >> g & 1; }
     Reg pin_of(unsigned slot) const {
@@ -244,6 +254,7 @@ class RegAlloc {
     std::array<Ref, 32> holder_{};      // the value in each register (pinned: known to equal the slot), kNoRef
     std::array<Ref, 128> slot_holds_{};  // the value known to be in each slot's memory, kNoRef
     std::array<Ref, kSpillSlots> spill_owner_{};
+    AllocLog* log_ = nullptr;
     bool failed_ = false;
 };
 
