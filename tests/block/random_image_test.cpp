@@ -198,7 +198,13 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"qcow2_el2", "qcow2", J{{"extended_l2", "on"}}, true, true},
                     Case{"qcow2_zstd", "qcow2", J{{"compression_type", "zstd"}}, true, false},
                     Case{"qcow2_prealloc", "qcow2", J{{"preallocation", "metadata"}}, true, false},
-                    Case{"vdi", "vdi", J::object(), false, false}, Case{"vdi_static", "vdi", J{{"static", "on"}}, false, false}),
+                    Case{"vdi", "vdi", J::object(), false, false}, Case{"vdi_static", "vdi", J{{"static", "on"}}, false, false},
+                    Case{"vmdk", "vmdk", J::object(), false, false}, Case{"vmdk_backing", "vmdk", J::object(), false, true},
+                    Case{"vmdk_zero", "vmdk", J{{"zeroed_grain", "on"}}, false, true},
+                    Case{"vmdk_flat", "vmdk", J{{"subformat", "monolithicFlat"}}, false, false},
+                    Case{"vmdk_split", "vmdk", J{{"subformat", "twoGbMaxExtentSparse"}}, false, false},
+                    Case{"vmdk_split_flat", "vmdk", J{{"subformat", "twoGbMaxExtentFlat"}}, false, false},
+                    Case{"vmdk_stream", "vmdk", J{{"subformat", "streamOptimized"}}, true, false}),
     [](const auto& param) { return std::string(param.param.name); });
 
 }  // namespace

@@ -12,24 +12,6 @@ namespace {
 constexpr uint64_t kLargestNew = 4 << 20;
 }  // namespace
 
-class BlockMapNode::Range {
-  public:
-    Range(BlockMapNode& n, uint64_t begin, uint64_t end) : node_(n) {
-        n.in_flight_.push_front({begin, end, {}});
-        at_ = n.in_flight_.begin();
-    }
-    Range(const Range&) = delete;
-    Range& operator=(const Range&) = delete;
-    ~Range() {
-        for (auto h : at_->waiters) node_.reactor_.post(h);
-        node_.in_flight_.erase(at_);
-    }
-
-  private:
-    BlockMapNode& node_;
-    std::list<InFlight>::iterator at_;
-};
-
 BlockMapNode::BlockMapNode(Graph& graph, NodePtr file) : Node(graph.reactor()), graph_(graph), map_(graph.reactor()) {
     file_ = std::move(file);
     filename_ = file_->filename();
@@ -80,11 +62,11 @@ uint64_t BlockMapNode::run(uint64_t offset, uint64_t length, const Place& p) {
 // ---- reading
 
 Task<Result<void>> BlockMapNode::read_backing(uint64_t offset, const IoVec& into) {
-    const uint64_t there = backed(offset) ? std::min<uint64_t>(into.size(), backing_->size() - offset) : 0;
+    const uint64_t there = backed(offset) ? std::min<uint64_t>(into.size(), backing_->size() - backing_offset_ - offset) : 0;
     if (there < into.size()) into.slice(there, into.size() - there).fill(0);
     if (there == 0) co_return Result<void>{};
     const IoVec part = into.slice(0, there);
-    co_return co_await backing_->read(offset, part);
+    co_return co_await backing_->read(backing_offset_ + offset, part);
 }
 
 Task<Result<void>> BlockMapNode::do_read(uint64_t offset, const IoVec& into) {
@@ -137,7 +119,7 @@ Task<Result<Extent>> BlockMapNode::do_block_status(uint64_t offset, uint64_t len
     }
     if (p->kind == K::kNone || !here) {
         e.zero = !backed(offset);
-        if (backed(offset)) e.length = std::min(e.length, backing_->size() - offset);
+        if (backed(offset)) e.length = std::min(e.length, backing_->size() - backing_offset_ - offset);
     } else if (p->kind == K::kZero) {
         e.zero = e.allocated = true;
     } else {

@@ -76,17 +76,34 @@ class BlockMapNode : public Node {
     Task<Result<void>> flush_tables();  // map_ held alone
     Task<Result<void>> read_backing(uint64_t offset, const IoVec& into);
     [[nodiscard]] uint64_t blocks() const noexcept { return (size_ + block_bytes_ - 1) / block_bytes_; }
-    [[nodiscard]] bool backed(uint64_t offset) const noexcept { return backing_ && offset < backing_->size(); }
+    [[nodiscard]] bool backed(uint64_t offset) const noexcept { return backing_ && offset + backing_offset_ < backing_->size(); }
     [[nodiscard]] std::unexpected<Error> corrupt(const std::string& what) const;
     /// The usual reserve(): at the end of the file, which grows.
     Task<Result<std::pair<uint64_t, uint64_t>>> append(uint64_t count);
     /// For check(): every block's place is inside the file from `data_start` on, and no two share bytes.
     Task<Result<CheckResult>> check_places(uint64_t data_start);
 
-    class Range;
     struct InFlight {
         uint64_t begin, end;
         std::vector<std::coroutine_handle<>> waiters;
+    };
+    /// Keeps other writes out of blocks [begin, end) while it lives; wait_for() first.
+    class Range {
+      public:
+        Range(BlockMapNode& n, uint64_t begin, uint64_t end) : node_(n) {
+            n.in_flight_.push_front({begin, end, {}});
+            at_ = n.in_flight_.begin();
+        }
+        Range(const Range&) = delete;
+        Range& operator=(const Range&) = delete;
+        ~Range() {
+            for (auto h : at_->waiters) node_.reactor_.post(h);
+            node_.in_flight_.erase(at_);
+        }
+
+      private:
+        BlockMapNode& node_;
+        std::list<InFlight>::iterator at_;
     };
     Task<void> wait_for(uint64_t first, uint64_t end);
 
@@ -97,6 +114,7 @@ class BlockMapNode : public Node {
     bool writing_ = false;        // before_first_write() is done
     bool look_below_ = false;     // block_status asks the file where its holes are
     uint64_t next_ = 0;           // append(): where free space begins
+    uint64_t backing_offset_ = 0; // of this node's first byte in backing_ (a node that is a part of a disk)
 
   private:
     Task<Result<void>> write_new(uint64_t offset, const IoVec& from);
