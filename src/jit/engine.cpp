@@ -27,6 +27,7 @@
 #include "jit/code_cache.h"
 #include "jit/interp.h"
 #include "jit/log.h"
+#include "jit/stepper.h"
 #include "jit/translator.h"
 
 namespace myna::jit {
@@ -61,6 +62,8 @@ class JitVcpu final : public Vcpu {
 
     void* state() noexcept override { return state_; }
     ExitReason run() override;
+    ExitReason step() override;
+    [[nodiscard]] Stepper* stepper() const noexcept { return stepper_.get(); }
     void request_exit() noexcept override { request(kPollOwner); }
     void state_changed() override { set_mode(engine_mode()); }
 
@@ -92,6 +95,7 @@ class JitVcpu final : public Vcpu {
     size_t state_bytes_;
     IndirectEntry* own_;
     IndirectEntry* empty_;  // shared, never written
+    std::unique_ptr<Stepper> stepper_;  // made when first needed
 };
 
 class JitEngine final : public Engine {
@@ -276,6 +280,24 @@ ExitReason JitVcpu::run() {
     }
 }
 
+ExitReason JitVcpu::step() {
+    VcpuHeader& h = header();
+    if (std::atomic_ref<uint32_t>(h.poll).exchange(0) & kPollOwner) return ExitReason::kPoll;
+    if (stepper_ == nullptr)
+        stepper_ = std::make_unique<Stepper>(engine_.arch_, engine_.cpu_, engine_.memory_, engine_.opt_.guest_base, engine_.mutex_);
+    const ExitReason reason = stepper_->step(state_);
+    if (reason == ExitReason::kMode) {
+        set_mode(engine_mode());
+        return ExitReason::kNone;
+    }
+    if (reason == ExitReason::kIcache) {
+        engine_.invalidate(0, ~uint64_t{0});
+        h.trap_arg2 = 0;
+        return ExitReason::kNone;
+    }
+    return reason;
+}
+
 // ---- JitEngine
 
 bool contains(const std::vector<std::string>& list, std::string_view name) {
@@ -385,6 +407,10 @@ void JitEngine::invalidate(uint64_t addr, uint64_t len) {
 Engine::HostFault JitEngine::on_host_fault(Vcpu& vcpu, int, const siginfo_t*, void* ucontext) noexcept {
     VcpuHeader& h = vcpu.header();
     if (h.in_code == 0) return HostFault::kNotOurs;
+    if (h.in_code == Stepper::kInEvaluator) {
+        static_cast<JitVcpu&>(vcpu).stepper()->on_host_fault(ucontext);
+        return HostFault::kGuest;
+    }
     auto& gregs = static_cast<ucontext_t*>(ucontext)->uc_mcontext.gregs;
     const auto rip = static_cast<uint64_t>(gregs[REG_RIP]);
     if (cache_->contains(rip)) {

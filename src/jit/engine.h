@@ -92,6 +92,8 @@ class Vcpu {
     /// kFault, kNoExec, kPoll, kYield, kException or kHelper; all registers and pc are then in the state.
     /// On kPoll header().poll was cleared. kIcache, kMode, kLink and kLookup are handled inside.
     virtual ir::ExitReason run() = 0;
+    /// Runs one guest instruction. kNone: it was executed and there is nothing to do; else as run(). Slow: for debuggers.
+    virtual ir::ExitReason step() = 0;
 
     /// Makes run() return kPoll soon. Any thread, and signal handlers.
     virtual void request_exit() noexcept = 0;

@@ -33,7 +33,8 @@ class InterpVcpu final : public Vcpu {
     explicit InterpVcpu(InterpEngine& engine);
     ~InterpVcpu() override;
     void* state() noexcept override { return state_; }
-    ExitReason run() override;
+    ExitReason run() override { return run(false); }
+    ExitReason step() override { return run(true); }
     void request_exit() noexcept override { std::atomic_ref<uint32_t>(header().poll).store(1); }
     void state_changed() override;
     /// Where a fault in the evaluator goes on: run() returns kFault.
@@ -44,7 +45,8 @@ class InterpVcpu final : public Vcpu {
         uint64_t generation;
         ir::Function function;
     };
-    const ir::Function& block_for(uint64_t pc, uint32_t mode);
+    const ir::Function& block_for(uint64_t pc, uint32_t mode, bool one);
+    ExitReason run(bool one);
 
     InterpEngine& engine_;
     void* state_;
@@ -52,6 +54,7 @@ class InterpVcpu final : public Vcpu {
     ir::Evaluator evaluator_;
     GuestFetcher fetcher_;
     std::unordered_map<uint64_t, Lifted> blocks_;  // by PC ^ mode << 52
+    Lifted single_;                                // step()'s
     jmp_buf fault_;
 };
 
@@ -108,22 +111,22 @@ InterpVcpu::~InterpVcpu() { munmap(state_, bytes_); }
 
 void InterpVcpu::state_changed() { header().mode = engine_.arch_.mode_of(state_); }
 
-const ir::Function& InterpVcpu::block_for(uint64_t pc, uint32_t mode) {
-    Lifted& l = blocks_[pc ^ uint64_t{mode} << 52];
+const ir::Function& InterpVcpu::block_for(uint64_t pc, uint32_t mode, bool one) {
+    Lifted& l = one ? single_ : blocks_[pc ^ uint64_t{mode} << 52];
     const uint64_t now = engine_.generation_.load();
-    if (l.generation == now && l.function.pc == pc && l.function.mode == mode) return l.function;
+    if (!one && l.generation == now && l.function.pc == pc && l.function.mode == mode) return l.function;
     const std::lock_guard lock(engine_.mutex_);
     ir::Builder builder(l.function, engine_.arch_, {});
     fetcher_.begin();
     builder.begin(pc, mode);
     guest::LiftLimits limits;
-    if (engine_.opt_.one_insn_per_block) limits.max_insns = 1;
+    if (one || engine_.opt_.one_insn_per_block) limits.max_insns = 1;
     engine_.arch_.lift_block(builder, fetcher_, engine_.cpu_, limits);
     l.generation = now;
     return l.function;
 }
 
-ExitReason InterpVcpu::run() {
+ExitReason InterpVcpu::run(bool one) {
     VcpuHeader& h = header();
     ir::DirectMemory memory(engine_.opt_.guest_base);
     for (;;) {
@@ -131,7 +134,7 @@ ExitReason InterpVcpu::run() {
             std::atomic_ref<uint32_t>(h.poll).store(0);
             return ExitReason::kPoll;
         }
-        const ir::Function& f = block_for(h.pc, h.mode);
+        const ir::Function& f = block_for(h.pc, h.mode, one);
         h.exit_reason = 0;
         h.host_mxcsr = _mm_getcsr();
         if (setjmp(fault_) != 0) {
@@ -151,6 +154,7 @@ ExitReason InterpVcpu::run() {
             case ExitReason::kIcache: engine_.invalidate(0, ~uint64_t{0}); break;
             default: return r.reason;
         }
+        if (one) return ExitReason::kNone;
     }
 }
 

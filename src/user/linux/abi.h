@@ -101,6 +101,12 @@ struct LinuxAbi {
     bool (*retry_strange_address)(void* state);
     /// riscv_hwprobe: the value of a key, false when it is unknown; nullptr: the ABI has no such call.
     bool (*hwprobe)(const guest::CpuConfig& cpu, int64_t key, uint64_t& value);
+    /// The bytes of a ptrace register set (NT_*), read from a state struct; empty: no such set.
+    std::vector<uint8_t> (*get_regset)(const void* state, uint32_t type);
+    /// Changes `state` as PTRACE_SETREGSET would; false: no such set. (`state` may be a copy from another process.)
+    bool (*set_regset)(void* state, uint32_t type, std::span<const uint8_t> bytes);
+    /// The architecture's name in audit records and seccomp filters (AUDIT_ARCH_*).
+    uint32_t audit_arch;
     /// The text of /proc/cpuinfo.
     std::string (*cpuinfo)(const guest::CpuConfig& cpu, unsigned cpus);
 };

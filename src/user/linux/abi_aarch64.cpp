@@ -7,6 +7,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdio>
+#include <cstring>
+#include <utility>
 
 #include "base/bits.h"
 #include "guest/aarch64/aarch64.h"
@@ -71,6 +73,10 @@ void write_fp_control(State& s, uint32_t fpsr, uint32_t fpcr) {
     s.hdr.mode = mode;  // the Vcpu's, until state_changed()
 }
 
+uint64_t pstate_of(const State& s) {
+    return (s.nzcv & 0xf0000000) | uint64_t{s.btype & 3} << 10 | (s.dit_ssbs & (1u << 12 | 1u << 24));
+}
+
 int push_frame(Thread& t, const SignalDelivery& d) {
     State& s = state_of(t);
     const uint64_t record_at = align_down(d.sp, 16) - sizeof(FrameRecord);
@@ -97,7 +103,7 @@ int push_frame(Thread& t, const SignalDelivery& d) {
     std::memcpy(f.regs, s.x.data(), sizeof f.regs);
     f.sp = s.sp;
     f.pc = s.hdr.pc;
-    f.pstate = (s.nzcv & 0xf0000000) | uint64_t{s.btype & 3} << 10 | (s.dit_ssbs & (1u << 12 | 1u << 24));
+    f.pstate = pstate_of(s);
     f.fp.head = {FpsimdRecord::kMagic, sizeof(FpsimdRecord)};
     f.fp.fpsr = guest::aarch64::fpsr(s);
     f.fp.fpcr = s.fpcr;
@@ -160,6 +166,91 @@ void start_thread(Thread& t, uint64_t entry, uint64_t sp) {
 
 uint64_t hwcap(const guest::CpuConfig& cpu, int which) {
     return which == 1 ? guest::aarch64::hwcap(cpu) : guest::aarch64::hwcap2(cpu);
+}
+
+struct UserRegs {  // struct user_pt_regs
+    uint64_t regs[31], sp, pc, pstate;
+};
+struct FpRegs {  // struct user_fpsimd_state
+    ir::V128 v[32];
+    uint32_t fpsr, fpcr, pad[2];
+};
+static_assert(sizeof(UserRegs) == 272 && sizeof(FpRegs) == 528);
+
+// Register sets by their note types (include/uapi/linux/elf.h).
+enum : uint32_t { kNtPrstatus = 1, kNtFpregset = 2, kNtTls = 0x401, kNtHwBreak = 0x402, kNtHwWatch = 0x403, kNtSystemCall = 0x404, kNtPacMask = 0x406 };
+
+template <typename T>
+std::vector<uint8_t> bytes_of(const T& v) {
+    std::vector<uint8_t> out(sizeof v);
+    std::memcpy(out.data(), &v, sizeof v);
+    return out;
+}
+
+std::vector<uint8_t> get_regset(const void* state, uint32_t type) {
+    const State& s = *static_cast<const State*>(state);
+    switch (type) {
+        case kNtPrstatus: {
+            UserRegs r;
+            std::memcpy(r.regs, s.x.data(), sizeof r.regs);
+            r.sp = s.sp;
+            r.pc = s.hdr.pc;
+            r.pstate = pstate_of(s);
+            return bytes_of(r);
+        }
+        case kNtFpregset: {
+            FpRegs r{};
+            std::memcpy(r.v, s.v.data(), sizeof r.v);
+            r.fpsr = guest::aarch64::fpsr(s);
+            r.fpcr = s.fpcr;
+            return bytes_of(r);
+        }
+        case kNtTls: return bytes_of(s.tpidr_el0);
+        // No debug registers: a debugger steps instead.
+        case kNtHwBreak: case kNtHwWatch: return bytes_of(std::array<uint32_t, 2>{0x600, 0});
+        case kNtSystemCall: return bytes_of(static_cast<uint32_t>(s.x[8]));
+        case kNtPacMask: return bytes_of(std::array<uint64_t, 2>{0x7f'0000'0000'0000, 0x7f'0000'0000'0000});
+        default: return {};
+    }
+}
+
+bool set_regset(void* state, uint32_t type, std::span<const uint8_t> bytes) {
+    State& s = *static_cast<State*>(state);
+    // A short set changes the registers that are in it.
+    std::vector<uint8_t> whole = get_regset(state, type);
+    if (whole.empty() || type == kNtPacMask) return false;
+    std::memcpy(whole.data(), bytes.data(), std::min(whole.size(), bytes.size()));
+    switch (type) {
+        case kNtPrstatus: {
+            UserRegs r;
+            std::memcpy(&r, whole.data(), sizeof r);
+            std::memcpy(s.x.data(), r.regs, sizeof r.regs);
+            s.sp = r.sp;
+            s.hdr.pc = r.pc;
+            s.nzcv = static_cast<uint32_t>(r.pstate & 0xf0000000);
+            s.btype = static_cast<uint32_t>(r.pstate >> 10 & 3);
+            s.dit_ssbs = r.pstate & (1u << 12 | 1u << 24);
+            return true;
+        }
+        case kNtFpregset: {
+            FpRegs r;
+            std::memcpy(&r, whole.data(), sizeof r);
+            std::memcpy(s.v.data(), r.v, sizeof r.v);
+            // The CPU description is another process's when the state is.
+            const auto* cpu = std::exchange(s.cpu, nullptr);
+            write_fp_control(s, r.fpsr, r.fpcr);
+            s.cpu = cpu;
+            return true;
+        }
+        case kNtTls: std::memcpy(&s.tpidr_el0, whole.data(), sizeof s.tpidr_el0); return true;
+        case kNtSystemCall: {
+            int32_t number;
+            std::memcpy(&number, whole.data(), sizeof number);
+            s.x[8] = static_cast<uint64_t>(int64_t{number});
+            return true;
+        }
+        default: return false;
+    }
 }
 
 // ESR_EL1: exception class, IL, and DFSC of a level 3 translation (0x7) or permission (0xf) fault.
@@ -235,6 +326,9 @@ extern const LinuxAbi kAbiAarch64{
     .fetch_fault_code = fetch_fault_code,
     .retry_strange_address = retry_strange_address,
     .hwprobe = nullptr,
+    .get_regset = get_regset,
+    .set_regset = set_regset,
+    .audit_arch = 0xc00000b7,
     .cpuinfo = cpuinfo,
 };
 

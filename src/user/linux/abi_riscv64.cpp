@@ -87,6 +87,48 @@ void start_thread(Thread& t, uint64_t entry, uint64_t sp) {
     s.x[kSp] = sp;
 }
 
+// Register sets by their note types: struct user_regs_struct (pc, x1 … x31) and struct __riscv_d_ext_state.
+enum : uint32_t { kNtPrstatus = 1, kNtFpregset = 2 };
+struct DState {
+    uint64_t f[32];
+    uint32_t fcsr, pad;
+};
+
+std::vector<uint8_t> get_regset(const void* state, uint32_t type) {
+    const State& s = *static_cast<const State*>(state);
+    std::vector<uint8_t> out;
+    if (type == kNtPrstatus) {
+        out.resize(32 * 8);
+        std::memcpy(out.data(), s.x.data(), out.size());
+        std::memcpy(out.data(), &s.hdr.pc, 8);
+    } else if (type == kNtFpregset) {
+        DState d{};
+        std::memcpy(d.f, s.f.data(), sizeof d.f);
+        d.fcsr = guest::riscv64::fcsr(s);
+        out.resize(sizeof d);
+        std::memcpy(out.data(), &d, sizeof d);
+    }
+    return out;
+}
+
+bool set_regset(void* state, uint32_t type, std::span<const uint8_t> bytes) {
+    State& s = *static_cast<State*>(state);
+    // A short set changes the registers that are in it.
+    std::vector<uint8_t> whole = get_regset(state, type);
+    if (whole.empty()) return false;
+    std::memcpy(whole.data(), bytes.data(), std::min(whole.size(), bytes.size()));
+    if (type == kNtPrstatus) {
+        std::memcpy(s.x.data() + 1, whole.data() + 8, 31 * 8);
+        std::memcpy(&s.hdr.pc, whole.data(), 8);
+        return true;
+    }
+    DState d;
+    std::memcpy(&d, whole.data(), sizeof d);
+    std::memcpy(s.f.data(), d.f, sizeof d.f);
+    guest::riscv64::set_fcsr(s, d.fcsr);
+    return true;
+}
+
 uint64_t hwcap(const guest::CpuConfig& cpu, int which) { return which == 1 ? guest::riscv64::hwcap(cpu) : 0; }
 
 std::string cpuinfo(const guest::CpuConfig& cpu, unsigned cpus) {
@@ -134,6 +176,9 @@ extern const LinuxAbi kAbiRiscv64{
     .fetch_fault_code = [](bool) { return uint64_t{0}; },
     .retry_strange_address = nullptr,
     .hwprobe = guest::riscv64::hwprobe,
+    .get_regset = get_regset,
+    .set_regset = set_regset,
+    .audit_arch = 0xc00000f3,
     .cpuinfo = cpuinfo,
 };
 

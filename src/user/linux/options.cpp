@@ -198,6 +198,7 @@ constexpr OptionRow kRows[] = {
     {"plugin", "FILE", "QEMU_PLUGIN", [](Options&, std::string_view) -> Result<void> {
          return fail(ErrorKind::kUnsupported, "plugins are not supported");
      }, "not supported"},
+    {"traced", "HOW", nullptr, [](Options& o, std::string_view v) -> Result<void> { o.traced = v; return {}; }, ""},
     {"t", "", nullptr, [](Options&, std::string_view) -> Result<void> { return {}; }, ""},
     {"tb-size", "SIZE", nullptr, [](Options&, std::string_view) -> Result<void> { return {}; }, ""},
 };
@@ -381,7 +382,7 @@ Result<Action> parse_options(int argc, char** argv, char** env, Options& o) {
         }
         if (name == "cpu" && (value == "help" || value == "?")) return cpu_list(o);
         if (auto r = row->parse(o, value); !r) return std::unexpected(in_option(r.error(), "-" + std::string(name)));
-        if (name != "0")
+        if (name != "0" && name != "traced")
             for (int n = first; n <= i; ++n) o.own_args.emplace_back(argv[n]);
     }
     if (i >= argc) return bad("no program to run given ('" + o.called + " -help' for help)");

@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -84,6 +85,29 @@ void name_process(Process& p, int fd) {
     prctl(PR_SET_NAME, shown.c_str() + (shown.rfind('/') == std::string::npos ? 0 : shown.rfind('/') + 1));
 }
 
+/// Tells the kernel where the guest's arguments, environment and auxiliary vector are, so that /proc shows them to everyone.
+/// Kernels without checkpoint/restore refuse; then only this process sees them (proc_views.cpp).
+void tell_kernel(Process& p) {
+    prctl_mm_map m{};
+    const uint64_t base = p.memory.base();
+    std::vector<uint64_t> aux(p.auxv_size / 8);
+    if (p.memory.copy_in(aux.data(), p.auxv, p.auxv_size) != 0) return;
+    m.start_code = p.code_start + base;
+    m.end_code = std::max(p.code_end, p.code_start + 1) + base;
+    m.start_data = p.data_start + base;
+    m.end_data = std::max(p.data_end, p.data_start) + base;
+    m.start_brk = m.brk = arg(sbrk(0));  // the emulator's heap goes on growing from here
+    m.start_stack = p.start_sp + base;
+    m.arg_start = p.args_start + base;
+    m.arg_end = p.args_end + base;
+    m.env_start = p.env_start + base;
+    m.env_end = p.env_end + base;
+    m.auxv = reinterpret_cast<__u64*>(aux.data());
+    m.auxv_size = static_cast<uint32_t>(aux.size() * 8);
+    m.exe_fd = ~0u;
+    p.kernel_knows = host_syscall(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, arg(&m), sizeof m, 0) == 0;
+}
+
 void print_layout(Process& p) {
     std::string text = "guest_base  0x";
     char line[128];
@@ -132,6 +156,7 @@ int run_program(Options& o, char** env) {
     const auto start = load_program(p, *file, o.args, guest_environment(o, env));
     if (!start) return report(o, start.error());
     p.start_sp = start->sp;
+    tell_kernel(p);
     if ((o.engine.log & jit::Log::kPage) != 0) print_layout(p);
 
     auto engine = jit::Engine::create(arch, p.cpu, o.engine, p.memory);
@@ -144,6 +169,7 @@ int run_program(Options& o, char** env) {
     abi->start_thread(*main, start->entry, start->sp);
     main->vcpu->state_changed();
     start_signals(*main);
+    if (!o.traced.empty()) trace_after_exec(*main, o.traced.c_str());
     main->run();
 
     // The main thread called exit: the others go on, and the process has this exit code when the last one ends.

@@ -29,6 +29,7 @@ class SavedThread {
     SignalActions* actions_;
     uint64_t clear_child_tid_, robust_list_, robust_len_;
     unsigned vfork_depth_;
+    TraceState trace_;
 };
 
 }  // namespace myna::user

@@ -1,6 +1,7 @@
 #include "user/linux/signals.h"
 
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 
 #include <atomic>
@@ -9,6 +10,7 @@
 #include <cstdlib>
 
 #include "user/linux/syscalls/table.h"
+#include "user/linux/trace.h"
 
 namespace myna::user {
 
@@ -19,7 +21,7 @@ constexpr uint64_t kUnblockable = sigbit(SIGKILL) | sigbit(SIGSTOP);
 constexpr uint64_t kSigDfl = 0, kSigIgn = 1;
 constexpr int32_t kSsOnstack = 1, kSsDisable = 2;
 constexpr int32_t kSsAutodisarm = static_cast<int32_t>(0x80000000u);
-constexpr uint32_t kSlot = 1, kHeld = 2;  // Thread::signal_pending
+constexpr uint32_t kSlot = 1, kHeld = 2, kStop = 4, kInterrupt = 8;  // Thread::signal_pending
 
 /// The x86-64 kernel's struct sigaction.
 struct HostAction {
@@ -54,6 +56,14 @@ void report_own_fault(int sig, uint64_t rip, const siginfo_t* info) {
     host_sigaction(sig, &dfl, nullptr);
 }
 
+/// The thread goes to its next safe point.
+void leave_guest_code(Thread& t, gregset_t& gregs) {
+    const auto rip = static_cast<uint64_t>(gregs[REG_RIP]);
+    if (rip >= label(myna_safe_syscall_check) && rip <= label(myna_safe_syscall_insn))
+        gregs[REG_RIP] = static_cast<greg_t>(label(myna_safe_syscall_interrupted));
+    t.vcpu->request_exit();
+}
+
 /// Runs on the interrupted thread's host stack. Everything it does is async-signal-safe.
 void host_handler(int sig, siginfo_t* info, void* context) {
     auto* uc = static_cast<ucontext_t*>(context);
@@ -75,6 +85,26 @@ void host_handler(int sig, siginfo_t* info, void* context) {
         return;
     }
     if (t == nullptr) return;
+    if (sig == SIGTRAP && info->si_code <= TraceCode::kStop && info->si_code >= TraceCode::kInterrupt) {
+        if (info->si_code == TraceCode::kStop) {  // there is no tracer (any more)
+            t->trace.on = 0;
+            if (WIFSTOPPED(t->trace.status)) t->trace.inject = t->trace.op == TraceOp::kNone && t->trace.status >> 16 == 0 ? WSTOPSIG(t->trace.status) : 0;
+            t->trace.resumed = 1;
+            return;
+        }
+        if (rip == label(myna_safe_syscall_insn) && static_cast<uint64_t>(gregs[REG_RCX]) == rip + 2) t->kernel_rewound = true;
+        if (info->si_code == TraceCode::kInterrupt) {
+            t->signal_pending = t->signal_pending | kInterrupt;
+            return leave_guest_code(*t, gregs);
+        }
+        info = &t->trace.incoming;
+        sig = info->si_signo;
+        if (sig == SIGSTOP) {
+            t->stop_info = *info;
+            t->signal_pending = t->signal_pending | kStop;
+            return leave_guest_code(*t, gregs);
+        }
+    }
     if (is_fault_signal(sig)) {
         t->held |= sigbit(sig);
         t->held_info[held_index(sig)] = *info;
@@ -87,9 +117,7 @@ void host_handler(int sig, siginfo_t* info, void* context) {
         const uint64_t all = ~kFaultSignals;
         std::memcpy(&uc->uc_sigmask, &all, 8);
     }
-    if (rip >= label(myna_safe_syscall_check) && rip <= label(myna_safe_syscall_insn))
-        gregs[REG_RIP] = static_cast<greg_t>(label(myna_safe_syscall_interrupted));
-    t->vcpu->request_exit();
+    leave_guest_code(*t, gregs);
 }
 
 HostAction our_action(uint64_t guest_flags) noexcept {
@@ -132,6 +160,7 @@ void default_action(Thread& t, int sig, const siginfo_t& info) {
     if (is_fault_signal(sig)) die_by_signal(t, sig);
     // The host's disposition is SIG_DFL by now: send it again, the kernel acts when the mask opens.
     siginfo_t copy = info;
+    t.trace.pass = sig;
     if (host_syscall(SYS_rt_tgsigqueueinfo, static_cast<uint64_t>(host_syscall(SYS_getpid)),
                      static_cast<uint64_t>(host_syscall(SYS_gettid)), static_cast<uint64_t>(sig), arg(&copy)) < 0)
         host_syscall(SYS_tgkill, static_cast<uint64_t>(host_syscall(SYS_getpid)), static_cast<uint64_t>(host_syscall(SYS_gettid)),
@@ -151,6 +180,11 @@ void call_handler(Thread& t, const siginfo_t& info, SignalAction& slot, uint64_t
                      .fault_code = fault_code};
     int r = -EFAULT;
     // A frame that would leave the alternate stack is not written.
+    if (t.cut == Thread::Cut::kRewound && (a.flags & SA_RESTART) == 0) {
+        t.pc() += t.abi.syscall_bytes;
+        t.set_result(-EINTR);
+    }
+    t.cut = Thread::Cut::kNone;
     if (!on_alt || sp - t.altstack.sp > t.abi.frame_bytes) r = t.abi.push_frame(t, d);
     if (r != 0) {
         if (sig == SIGSEGV || (t.sigmask & sigbit(SIGSEGV)) != 0) die_by_signal(t, SIGSEGV);
@@ -170,7 +204,8 @@ void call_handler(Thread& t, const siginfo_t& info, SignalAction& slot, uint64_t
     t.vcpu->state_changed();
 }
 
-void deliver_one(Thread& t, const siginfo_t& info) {
+/// What the guest's action for the signal says is done.
+void act_on(Thread& t, const siginfo_t& info) {
     const int sig = info.si_signo;
     const uint64_t mask = t.suspended ? t.suspend_mask : t.sigmask;
     const uint64_t saved = t.sigmask;
@@ -180,6 +215,15 @@ void deliver_one(Thread& t, const siginfo_t& info) {
     if (t.process.strace) trace_signal(t, info);
     if (a.handler == kSigDfl) return default_action(t, sig, info);
     call_handler(t, info, a, mask, saved, 0);
+    if (t.trace.on != 0 && t.trace.resume == TraceResume::kStep) trace_step_done(t);
+}
+
+void deliver_one(Thread& t, siginfo_t info) {
+    if (t.trace.on != 0) {
+        t.trace.pass = 0;
+        if (trace_signal_delivery(t, info) == 0) return;
+    }
+    act_on(t, info);
 }
 
 }  // namespace
@@ -199,7 +243,9 @@ void start_signals(Thread& main) {
     const HostAction ours = our_action(0);
     for (const int sig : kFaultSignalList) {
         HostAction old{};
-        host_sigaction(sig, &ours, &old);
+        // SIGTRAP also carries what a tracer sends (trace.h), which is to cut calls short as gently as can be.
+        const HostAction action = sig == SIGTRAP ? our_action(SA_RESTART) : ours;
+        host_sigaction(sig, &action, &old);
         main.actions->action[sig].handler = old.handler == kSigIgn ? kSigIgn : kSigDfl;
         main.actions->known |= sigbit(sig);
     }
@@ -222,17 +268,35 @@ void deliver_signals(Thread& t) {
                 deliver_one(t, info);
             }
         }
+        if ((t.signal_pending & (kStop | kInterrupt)) != 0) {
+            const uint32_t which = t.signal_pending;
+            t.signal_pending = which & ~(kStop | kInterrupt);
+            trace_pending_stop(t, (which & kStop) != 0, (which & kInterrupt) != 0);
+        }
         set_host_mask(host_mask(t.sigmask));
     } while (t.signal_pending != 0);
     t.suspended = false;
+    if (t.cut == Thread::Cut::kInterrupted) {
+        // No handler ran: the kernel would have made the call again.
+        t.pc() -= t.abi.syscall_bytes;
+        t.set_result(static_cast<int64_t>(t.cut_argument));
+        t.vcpu->state_changed();
+    }
+    t.cut = Thread::Cut::kNone;
 }
 
-void force_signal(Thread& t, const siginfo_t& info, uint64_t fault_code) {
+void force_signal(Thread& t, const siginfo_t& fault, uint64_t fault_code) {
+    siginfo_t info = fault;
+    if (t.trace.on != 0 && trace_signal_delivery(t, info) == 0) return;
     const int sig = info.si_signo;
     if (t.process.strace) trace_signal(t, info);
-    SignalAction& a = t.actions->action[sig];
-    if (a.handler == kSigDfl || a.handler == kSigIgn || (t.sigmask & sigbit(sig)) != 0) die_by_signal(t, sig);
-    call_handler(t, info, a, t.sigmask, t.sigmask, fault_code);
+    if (is_fault_signal(sig)) {
+        SignalAction& a = t.actions->action[sig];
+        if (a.handler == kSigDfl || a.handler == kSigIgn || (t.sigmask & sigbit(sig)) != 0) die_by_signal(t, sig);
+        call_handler(t, info, a, t.sigmask, t.sigmask, fault_code);
+    } else {
+        act_on(t, info);  // the tracer chose another
+    }
     // With a signal in the slot everything stays blocked until it is delivered; the safe call sees to that.
     const uint64_t mask = host_mask(t.sigmask);
     t.syscall(SYS_rt_sigprocmask, SIG_SETMASK, arg(&mask), 0, 8);
@@ -246,6 +310,7 @@ bool block_signals(Thread& t) noexcept {
 void unblock_signals(Thread& t) noexcept { set_host_mask(host_mask(t.sigmask)); }
 
 void die_by_signal(Thread& t, int sig) {
+    t.trace.pass = sig;
     const HostAction dfl{};
     host_sigaction(sig, &dfl, nullptr);
     set_host_mask(~sigbit(sig));

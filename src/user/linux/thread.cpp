@@ -2,7 +2,9 @@
 
 #include <sched.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <utility>
 
 #include "user/linux/signals.h"
 #include "user/linux/syscalls/table.h"
@@ -18,14 +20,22 @@ constexpr int kTrapBrkpt = 1, kIllIllopc = 1, kSegvMaperr = 1, kSegvAccerr = 2, 
 }  // namespace
 
 Thread* Thread::current() noexcept { return tls_current; }
-void Thread::set_current(Thread* t) noexcept { tls_current = t; }
+void Thread::set_current(Thread* t) noexcept {
+    tls_current = t;
+    set_trace_pointer(t != nullptr ? &t->trace : nullptr);
+}
 
 Thread::Thread(Process& p, std::unique_ptr<jit::Vcpu> v)
     : process(p), abi(p.abi), memory(p.memory), vcpu(std::move(v)), state(static_cast<uint8_t*>(vcpu->state())), actions(&p.actions) {
     vcpu->header().owner = this;
+    trace.machine = abi.arch->elf_machine;
+    trace.state_at = reinterpret_cast<uint64_t>(state);
+    trace.guest_base = memory.base();
 }
 
 void Thread::system_call() {
+    if (trace.on != 0) [[unlikely]]
+        return traced_system_call();
     const SyscallTable& table = *abi.syscalls;
     const uint64_t number = reg(abi.reg.number);
     const uint64_t args[6] = {reg(abi.reg.arg[0]), reg(abi.reg.arg[1]), reg(abi.reg.arg[2]),
@@ -40,6 +50,46 @@ void Thread::system_call() {
     if (r == kNoReturnValue) return;
     if (r == kRestartSys) pc() -= abi.syscall_bytes;
     else set_result(r);
+}
+
+void Thread::traced_system_call() {
+    const SyscallTable& table = *abi.syscalls;
+    uint64_t args[6];
+    const auto read = [&] {
+        for (unsigned i = 0; i < 6; ++i) args[i] = reg(abi.reg.arg[i]);
+        return reg(abi.reg.number);
+    };
+    uint64_t number = read();
+    if (trace.resume == TraceResume::kSyscall) {
+        trace_syscall(*this, TraceOp::kEntry, number, args, 0);
+        number = read();  // the tracer may have changed them
+    }
+    int64_t r;
+    if (number == ~uint64_t{0} || static_cast<int32_t>(number) == -1) {
+        r = static_cast<int64_t>(reg(abi.reg.arg[0]));
+    } else if (number < table.count && table.rows[number].handler != nullptr) {
+        const SyscallRow& row = table.rows[number];
+        r = process.strace ? traced_call(*this, row, args) : row.handler(*this, args);
+    } else {
+        r = unknown_call(*this, number, number < table.count ? table.rows[number].name : nullptr);
+    }
+    if (r != kNoReturnValue) set_result(r);
+    const bool born_here = std::exchange(newborn, false);
+    if (trace.on != 0 && trace.resume == TraceResume::kSyscall && !exited && !born_here)
+        trace_syscall(*this, TraceOp::kExit, number, args, r == kNoReturnValue ? static_cast<int64_t>(reg(abi.reg.arg[0])) : r);
+    if (r == kRestartSys) {
+        pc() -= abi.syscall_bytes;
+        set_result(static_cast<int64_t>(args[0]));
+        if (kernel_rewound) cut = Cut::kRewound;
+    } else if (r == -EINTR && signal_pending != 0) {
+        cut = Cut::kInterrupted;
+        cut_argument = args[0];
+    }
+    kernel_rewound = false;
+}
+
+void Thread::after_step() {
+    if (trace.on != 0 && trace.resume == TraceResume::kStep && !exited) trace_step_done(*this);
 }
 
 void Thread::memory_fault() {
@@ -70,9 +120,14 @@ void Thread::run() {
     while (!exited) {
         if (signal_pending != 0) [[unlikely]]
             deliver_signals(*this);
-        switch (vcpu->run()) {
+        const bool step = trace.on != 0 && trace.resume == TraceResume::kStep;
+        switch (step ? vcpu->step() : vcpu->run()) {
+            case ExitReason::kNone:
+                after_step();
+                break;
             case ExitReason::kSyscall:
                 system_call();
+                if (step) after_step();
                 break;
             case ExitReason::kPoll:
                 break;

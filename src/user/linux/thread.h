@@ -10,9 +10,11 @@
 
 #include <sys/resource.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -23,6 +25,7 @@
 #include "user/linux/memory.h"
 #include "user/linux/options.h"
 #include "user/linux/sysroot.h"
+#include "user/linux/trace.h"
 
 namespace myna::user {
 
@@ -47,6 +50,30 @@ struct SignalActions {
 };
 
 class Thread;
+class Tracer;
+
+/// Descriptors of /proc/PID/mem that the guest opened for writing: what is written there may be code.
+class MemoryFiles {
+  public:
+    [[nodiscard]] bool any() const noexcept { return any_.load(std::memory_order_relaxed); }
+    /// `pid`: 0 is this process.
+    void add(int fd, pid_t pid) {
+        const std::lock_guard l(lock_);
+        files_[fd] = pid;
+        any_.store(true);
+    }
+    /// The process, 0 for this one, -1 when `fd` is no such file.
+    [[nodiscard]] pid_t find(int fd) const {
+        const std::lock_guard l(lock_);
+        const auto it = files_.find(fd);
+        return it == files_.end() ? -1 : it->second;
+    }
+
+  private:
+    mutable std::mutex lock_;
+    std::map<int, pid_t> files_;  // closed ones stay: they only cost an invalidation
+    std::atomic<bool> any_{false};
+};
 
 struct Process {
     Process(const Options& o, const LinuxAbi& a) : options(o), abi(a) {}
@@ -71,10 +98,13 @@ struct Process {
     rlimit limits[2] = {{~rlim_t{0}, ~rlim_t{0}}, {~rlim_t{0}, ~rlim_t{0}}};  // RLIMIT_AS, RLIMIT_DATA as the guest set them
     int log_fd = 2;
     bool strace = false;
+    bool kernel_knows = false;       // it was told where the guest's arguments and auxiliary vector are
+    MemoryFiles memory_files;
     uint64_t unknown_reported[8] = {};  // system call numbers that -d unimp has named
 
     std::mutex threads_lock;
     std::vector<Thread*> threads;
+    std::atomic<Tracer*> tracer{nullptr};  // made when the guest first traces another process; lives as long as this one
 };
 
 class Thread {
@@ -108,6 +138,13 @@ class Thread {
     bool exited = false;
     int exit_code = 0;
     unsigned vfork_depth = 0;            // > 0: a vfork child that borrows its parent's Thread
+    TraceState trace;                    // ptrace between guests (trace.h)
+    siginfo_t stop_info;                 // of a SIGSTOP that a tracer is to be told of
+    /// A traced call that a signal cut short: what becomes of it is decided when the tracer has seen the signal.
+    enum class Cut : uint8_t { kNone, kRewound, kInterrupted } cut = Cut::kNone;
+    bool newborn = false;                // a forked child on its way out of the call that made it: no stop there
+    bool kernel_rewound = false;         // by the kernel, for a handler with SA_RESTART
+    uint64_t cut_argument = 0;           // its first argument
 
     template <typename T = uint64_t>
     T& reg(uint16_t offset) noexcept { return *reinterpret_cast<T*>(state + offset); }
@@ -131,6 +168,8 @@ class Thread {
 
   private:
     void system_call();
+    void traced_system_call();
+    void after_step();
     void memory_fault();
 };
 

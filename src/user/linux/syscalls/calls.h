@@ -16,7 +16,9 @@ namespace myna::user {
     C(clock_gettime) C(gettimeofday) C(restart_syscall) C(sigaltstack) C(rt_sigsuspend) C(rt_sigaction)                   \
     C(rt_sigprocmask) C(rt_sigpending) C(rt_sigtimedwait) C(rt_sigreturn) C(uname) C(getrlimit) C(setrlimit)              \
     C(prlimit64) C(prctl) C(semctl) C(shmat) C(shmdt) C(brk) C(munmap) C(mremap) C(mmap) C(mprotect) C(mlockall)          \
-    C(madvise) C(clone) C(clone3) C(execve) C(execveat) C(riscv_hwprobe) C(riscv_flush_icache) C(seccomp) C(pkey_mprotect)
+    C(madvise) C(clone) C(clone3) C(execve) C(execveat) C(riscv_hwprobe) C(riscv_flush_icache) C(seccomp) C(pkey_mprotect) \
+    C(ptrace) C(wait4) C(waitid) C(write) C(pwrite64) \
+    C(process_vm_readv) C(process_vm_writev)
 #define MYNA_DECLARE(name) int64_t call_##name(Thread& t, const uint64_t* a);
 MYNA_CALLS(MYNA_DECLARE)
 #undef MYNA_DECLARE
@@ -60,8 +62,10 @@ uint64_t guest_open_flags(const LinuxAbi& abi, uint64_t host) noexcept;
 
 /// proc_views.cpp: opens the guest's view of a file under /proc. -1: no view, open the file itself; else fd or -errno.
 inline constexpr int64_t kNoView = -0x20000;
-int64_t open_proc_view(Thread& t, const char* path, uint64_t flags);
-/// True for /proc/self/exe and its other spellings of this process.
-bool is_own_exe(const char* path) noexcept;
+int64_t open_proc_view(Thread& t, uint64_t dirfd, const char* path, uint64_t flags);
+/// True when the path is /proc/…/exe of a process that runs a guest program: `exe` is that.
+bool guest_exe(Thread& t, uint64_t dirfd, const char* path, std::string& exe);
+/// The guest wrote `size` bytes (or an error) to one of Process::memory_files.
+void wrote_memory_file(Thread& t, int fd, uint64_t addr, int64_t size);
 
 }  // namespace myna::user

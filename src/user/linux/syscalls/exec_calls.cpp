@@ -121,6 +121,7 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
 
     std::vector<uint64_t> argv;
     std::string program = c.path;
+    char traced[48];
     if (c.guest) {
         const Options& o = t.process.options;
         const auto add = [&](const char* s) { argv.push_back(arg(s)); };
@@ -129,6 +130,10 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
         if (o.sysroot.empty() && t.process.sysroot.active()) {
             add("-L");
             add(t.process.sysroot.prefix().c_str());
+        }
+        if (t.trace.on != 0) {
+            std::snprintf(traced, sizeof traced, "-traced=%x,%u,%u", t.trace.options, t.trace.seized, static_cast<unsigned>(t.trace.resume));
+            add(traced);
         }
         add("-0");
         argv.push_back(c.argv.empty() ? arg("") : c.argv[0]);
@@ -162,7 +167,8 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
 int64_t call_execve(Thread& t, const uint64_t* a) {
     const GuestPath path(t, a[0]);
     if (path.error() != 0) return path.error();
-    const std::string host = is_own_exe(path.guest()) ? t.process.exe : path.host();
+    std::string host;
+    if (!guest_exe(t, arg(int64_t{AT_FDCWD}), path.guest(), host)) host = path.host();
     return exec_path(t, path.guest(), host, a[1], a[2]);
 }
 

@@ -12,6 +12,7 @@
 
 #include "user/linux/signals.h"
 #include "user/linux/syscalls/calls.h"
+#include "user/linux/syscalls/tracer.h"
 
 #ifndef SYS_openat2
 #define SYS_openat2 437
@@ -203,10 +204,7 @@ bool ioctl_takes_pointer(uint32_t request) {
 }
 
 int64_t open_path(Thread& t, uint64_t dirfd, const GuestPath& path, uint64_t host_flags, uint64_t mode) {
-    if (std::strncmp(path.guest(), "/proc/", 6) == 0) {
-        const int64_t view = open_proc_view(t, path.guest(), host_flags);
-        if (view != kNoView) return view;
-    }
+    if (const int64_t view = open_proc_view(t, dirfd, path.guest(), host_flags); view != kNoView) return view;
     return t.syscall(SYS_openat, dirfd, path.arg(), host_flags, mode);
 }
 
@@ -263,11 +261,11 @@ int64_t call_faccessat2(Thread& t, const uint64_t* a) { return pass_path<SYS_fac
 int64_t call_readlinkat(Thread& t, const uint64_t* a) {
     const GuestPath path(t, a[1], false);
     if (path.error() != 0) return path.error();
-    if (is_own_exe(path.guest())) {
+    if (std::string exe; guest_exe(t, a[0], path.guest(), exe)) {
         const auto size = static_cast<int32_t>(a[3]);
         if (size <= 0) return -EINVAL;
-        const size_t n = std::min<size_t>(static_cast<size_t>(size), t.process.exe.size());
-        return t.memory.copy_out(a[2], t.process.exe.data(), n) != 0 ? -EFAULT : static_cast<int64_t>(n);
+        const size_t n = std::min<size_t>(static_cast<size_t>(size), exe.size());
+        return t.memory.copy_out(a[2], exe.data(), n) != 0 ? -EFAULT : static_cast<int64_t>(n);
     }
     return t.syscall(SYS_readlinkat, a[0], path.arg(), t.memory.host_arg(a[2]), a[3]);
 }
@@ -281,7 +279,8 @@ int64_t call_newfstatat(Thread& t, const uint64_t* a) {
         const GuestPath path(t, a[1], (a[3] & AT_SYMLINK_NOFOLLOW) == 0);
         if (path.error() != 0) return path.error();
         uint64_t host = path.arg();
-        if ((a[3] & AT_SYMLINK_NOFOLLOW) == 0 && is_own_exe(path.guest())) host = arg(t.process.exe.c_str());
+        std::string exe;
+        if ((a[3] & AT_SYMLINK_NOFOLLOW) == 0 && guest_exe(t, a[0], path.guest(), exe)) host = arg(exe.c_str());
         r = t.syscall(SYS_newfstatat, a[0], host, arg(&st), a[3]);
     }
     return r < 0 ? r : put_stat(t, a[2], st);
@@ -298,7 +297,8 @@ int64_t call_statx(Thread& t, const uint64_t* a) {
     const GuestPath path(t, a[1], (a[2] & AT_SYMLINK_NOFOLLOW) == 0);
     if (path.error() != 0) return path.error();
     uint64_t host = path.arg();
-    if ((a[2] & AT_SYMLINK_NOFOLLOW) == 0 && is_own_exe(path.guest())) host = arg(t.process.exe.c_str());
+    std::string exe;
+    if ((a[2] & AT_SYMLINK_NOFOLLOW) == 0 && guest_exe(t, a[0], path.guest(), exe)) host = arg(exe.c_str());
     return t.syscall(SYS_statx, a[0], host, a[2], a[3], t.memory.host_arg(a[4]));
 }
 
@@ -338,6 +338,20 @@ int64_t call_ioctl(Thread& t, const uint64_t* a) {
     return r;
 }
 
+int64_t call_write(Thread& t, const uint64_t* a) {
+    const MemoryFiles& files = t.process.memory_files;
+    if (!files.any() || files.find(static_cast<int>(a[0])) < 0) [[likely]] return pass<SYS_write, 2>(t, a);
+    const int64_t at = host_syscall(SYS_lseek, a[0], 0, SEEK_CUR);
+    const int64_t r = pass<SYS_write, 2>(t, a);
+    wrote_memory_file(t, static_cast<int>(a[0]), static_cast<uint64_t>(at), r);
+    return r;
+}
+int64_t call_pwrite64(Thread& t, const uint64_t* a) {
+    const int64_t r = pass<SYS_pwrite64, 2>(t, a);
+    if (t.process.memory_files.any()) [[unlikely]] wrote_memory_file(t, static_cast<int>(a[0]), a[3], r);
+    return r;
+}
+
 int64_t call_readv(Thread& t, const uint64_t* a) { return vector_io(t, SYS_readv, a); }
 int64_t call_writev(Thread& t, const uint64_t* a) { return vector_io(t, SYS_writev, a); }
 int64_t call_preadv(Thread& t, const uint64_t* a) { return vector_io(t, SYS_preadv, a); }
@@ -345,6 +359,21 @@ int64_t call_pwritev(Thread& t, const uint64_t* a) { return vector_io(t, SYS_pwr
 int64_t call_preadv2(Thread& t, const uint64_t* a) { return vector_io(t, SYS_preadv2, a); }
 int64_t call_pwritev2(Thread& t, const uint64_t* a) { return vector_io(t, SYS_pwritev2, a); }
 int64_t call_vmsplice(Thread& t, const uint64_t* a) { return vector_io(t, SYS_vmsplice, a); }
+
+/// The other process's guest_base is taken to be ours: it is so for all that one program starts.
+static int64_t process_memory(Thread& t, long nr, const uint64_t* a) {
+    const HostIov mine(t, a[1], a[2]), theirs(t, a[3], a[4]);
+    if (mine.error() != 0 || theirs.error() != 0) return mine.error() != 0 ? mine.error() : theirs.error();
+    return t.syscall(nr, a[0], mine.arg(), a[2], theirs.arg(), a[4], a[5]);
+}
+int64_t call_process_vm_readv(Thread& t, const uint64_t* a) { return process_memory(t, SYS_process_vm_readv, a); }
+int64_t call_process_vm_writev(Thread& t, const uint64_t* a) {
+    const int64_t r = process_memory(t, SYS_process_vm_writev, a);
+    if (r > 0 && t.process.tracer.load() != nullptr)
+        for (uint64_t i = 0; i < std::min<uint64_t>(a[4], 1024); ++i)
+            if (iovec v; t.memory.get(a[3] + i * sizeof v, v) == 0) Tracer::of(t).wrote(reinterpret_cast<uint64_t>(v.iov_base), v.iov_len);
+    return r;
+}
 
 // ---- polling
 

@@ -6,6 +6,7 @@
 //   CLONE_VM alone          a process beside us in the same memory; a sleeping host thread lends it its thread pointer
 //   neither                 the host's fork; translations and everything else are copied
 #include <linux/futex.h>
+#include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -93,6 +94,7 @@ void* thread_main(void* p) {
     start->tid.store(tid);
     futex_wake(reinterpret_cast<uint32_t*>(&start->tid), 1);  // `start` is gone from here on
     unblock_signals(*t);
+    if (t->trace.on != 0) trace_new_thread(*t);
     t->run();
 
     // No signal may find a thread that is being taken down.
@@ -123,6 +125,11 @@ std::unique_ptr<Thread> child_of(Thread& t, const CloneArgs& c) {
     if ((c.flags & CLONE_CHILD_CLEARTID) != 0) child->clear_child_tid = c.child_tid;
     if ((c.flags & CLONE_CHILD_SETTID) != 0) child->child_tid_at = c.child_tid;
     if ((c.flags & CLONE_PARENT_SETTID) != 0) child->parent_tid_at = c.parent_tid;
+    if ((t.trace.options & PTRACE_O_TRACECLONE) != 0 && (c.flags & CLONE_UNTRACED) == 0) {
+        child->trace.on = t.trace.on;
+        child->trace.options = t.trace.options;
+        child->trace.seized = t.trace.seized;
+    }
     return child;
 }
 
@@ -170,6 +177,7 @@ void vfork_child_main(void* p) {
     auto& c = *static_cast<VforkChild*>(p);
     Thread& t = *c.t;
     t.actions = &c.actions;
+    if ((t.trace.options & PTRACE_O_TRACEVFORK) == 0 || (c.args.flags & CLONE_UNTRACED) != 0) t.trace.on = 0;
     if ((c.args.flags & CLONE_CLEAR_SIGHAND) != 0) clear_handlers(t);
     t.set_result(0);
     if (c.args.stack != 0) t.sp() = c.args.stack;
@@ -311,6 +319,10 @@ int64_t fork_process(Thread& t, const CloneArgs& c) {
     }
     p.engine->after_fork_child(*t.vcpu);
     p.threads.assign(1, &t);
+    p.tracer.store(nullptr);
+    t.newborn = true;
+    const uint32_t follow = c.exit_signal == SIGCHLD ? PTRACE_O_TRACEFORK : PTRACE_O_TRACECLONE;
+    if ((t.trace.options & follow) == 0 || (c.flags & CLONE_UNTRACED) != 0) t.trace.on = 0;
     t.held = 0;
     t.robust_list = 0;
     t.vfork_depth = 0;
@@ -351,7 +363,7 @@ void Thread::copy_registers_from(Thread& other) {
 SavedThread::SavedThread(Thread& t)
     : registers_(t.state + sizeof(guest::VcpuHeader), t.state + t.abi.arch->state_size), pc_(t.pc()), mxcsr_(t.vcpu->header().mxcsr),
       sigmask_(t.sigmask), held_(t.held), altstack_(t.altstack), actions_(t.actions), clear_child_tid_(t.clear_child_tid),
-      robust_list_(t.robust_list), robust_len_(t.robust_len), vfork_depth_(t.vfork_depth) {}
+      robust_list_(t.robust_list), robust_len_(t.robust_len), vfork_depth_(t.vfork_depth), trace_(t.trace) {}
 
 void SavedThread::restore(Thread& t) const {
     std::memcpy(t.state + sizeof(guest::VcpuHeader), registers_.data(), registers_.size());
@@ -366,6 +378,7 @@ void SavedThread::restore(Thread& t) const {
     t.robust_list = robust_list_;
     t.robust_len = robust_len_;
     t.vfork_depth = vfork_depth_;
+    t.trace = trace_;
     t.exited = false;
     t.suspended = false;
     t.signal_pending = 0;  // was the child's
@@ -399,12 +412,14 @@ int64_t call_clone3(Thread& t, const uint64_t* a) {
 // ---- exit
 
 int64_t call_exit(Thread& t, const uint64_t* a) {
+    if (t.trace.on != 0) trace_exit(t, static_cast<int>(a[0]));
     t.exit_code = static_cast<int>(a[0]);
     t.exited = true;
     return kNoReturnValue;
 }
 
 int64_t call_exit_group(Thread& t, const uint64_t* a) {
+    if (t.trace.on != 0) trace_exit(t, static_cast<int>(a[0]));
     exit_process(t, static_cast<int>(a[0]));
 }
 

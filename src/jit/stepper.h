@@ -1,0 +1,42 @@
+// Stepper: one guest instruction at a time in the evaluator, on a state that another engine's vCPU owns (debuggers).
+#pragma once
+
+#include <csetjmp>
+#include <mutex>
+
+#include "ir/eval.h"
+#include "jit/engine.h"
+#include "jit/fetcher.h"
+
+namespace myna::jit {
+
+/// One a vCPU, used by its thread. Needs no translated code and leaves none.
+class Stepper {
+  public:
+    /// VcpuHeader::in_code while the evaluator runs: a fault then goes to on_host_fault of this class.
+    static constexpr uint32_t kInEvaluator = 2;
+
+    /// `lock`: the engine's, under which GuestMemory is asked. All arguments outlive the stepper.
+    Stepper(const guest::GuestArch& arch, const guest::CpuConfig& cpu, GuestMemory& memory, uint64_t guest_base, std::mutex& lock)
+        : arch_(arch), cpu_(cpu), lock_(lock), fetcher_(memory, guest_base), evaluator_(arch), base_(guest_base) {}
+
+    /// Runs the instruction at header().pc. kNone: it was executed; kMode and kIcache are the caller's to handle, anything
+    /// else is for the owner, as from Vcpu::run.
+    ir::ExitReason step(void* state);
+    /// From the signal handler, with in_code == kInEvaluator: step() returns kFault.
+    void on_host_fault(void* ucontext) noexcept;
+
+  private:
+    [[noreturn]] static void resume_after_fault(Stepper* s) { longjmp(s->fault_, 1); }
+
+    const guest::GuestArch& arch_;
+    const guest::CpuConfig& cpu_;
+    std::mutex& lock_;
+    GuestFetcher fetcher_;
+    ir::Evaluator evaluator_;
+    ir::Function function_;
+    uint64_t base_;
+    jmp_buf fault_;
+};
+
+}  // namespace myna::jit
