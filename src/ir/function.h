@@ -66,6 +66,7 @@ struct Function {
     NanRule nan_rule = NanRule::kArm;
     FpMode fp_mode;         // when not all default, fp_exact must be set as well
     uint8_t mmu_index = 0;   // system mode: which of the softmmu TLB's tables memory operations use
+    bool exact_underflow = false;  // NanRule other than kRiscv: underflow is detected before rounding, checked at each operation
     bool fp_exact = false;  // every FP operation through the soft implementation (flush-to-zero, round-to-nearest-away …)
 
     void clear() {
@@ -74,7 +75,7 @@ struct Function {
         ranges.clear();
         pc = mode = guest_insns = 0;
         fp_mode = {};
-        fp_exact = false;
+        exact_underflow = fp_exact = false;
     }
     [[nodiscard]] const Inst& operator[](Ref r) const noexcept { return insts[r]; }
 };

@@ -118,6 +118,8 @@ class Parser {
                 f_.nan_rule = static_cast<NanRule>(named(kNanRules));
             } else if (w == "exact") {
                 f_.fp_exact = true;
+            } else if (w == "underflow") {
+                f_.exact_underflow = true;
             } else if (w == "flush") {
                 f_.fp_mode.flush = true;
             } else if (w == "flush16") {

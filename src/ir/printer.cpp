@@ -49,6 +49,7 @@ class Printer {
         put("block {:#x} mode {:#x}", f_.pc, f_.mode);
         put(" nan {}", kNanRules[static_cast<size_t>(f_.nan_rule)]);
         if (f_.fp_exact) put(" exact");
+        if (f_.exact_underflow) put(" underflow");
         if (f_.fp_mode.flush) put(" flush");
         if (f_.fp_mode.flush16) put(" flush16");
         if (f_.fp_mode.round_away) put(" round_away");

@@ -83,6 +83,7 @@ class Generator {
     Function run() {
         f_.pc = 0x1000;
         f_.nan_rule = arch_.nan_rule;
+        f_.exact_underflow = opt_.fp && rng_() % 2 == 0;
         f_.ranges.push_back({0x1000, 0});
         for (unsigned n = 0; n < opt_.size; ++n) {
             if (n % 4 == 0) guest_instruction();
@@ -451,6 +452,7 @@ Function rebuild(const Function& f, const guest::GuestArch& arch, Builder::Optio
     out.nan_rule = f.nan_rule;
     out.fp_mode = f.fp_mode;
     out.fp_exact = f.fp_exact;
+    out.exact_underflow = f.exact_underflow;
     std::vector<Ref> place(f.insts.size(), kNoRef);
     for (Ref r = 0; r < f.insts.size(); ++r) {
         const Inst& i = f.insts[r];

@@ -95,6 +95,7 @@ TEST(Builder, GivesTheSameCodeWhateverItBuiltBefore) {
         // The used Builder has built other blocks: its tables are full of stale hints.
         std::vector<ir::Ref> place(f.insts.size(), ir::kNoRef);
         used.begin(f.pc, f.mode);
+        out.exact_underflow = f.exact_underflow;
         for (ir::Ref r = 0; r < f.insts.size(); ++r) {
             const ir::Inst& i = f.insts[r];
             const unsigned args = ir::info(i.op).arg_count;

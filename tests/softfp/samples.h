@@ -53,6 +53,10 @@ template <class F> class Samples {
             case 4: return static_cast<Bits<F>>(last_ ^ (r >> 60));                              // a near neighbour
             case 5: return static_cast<Bits<F>>(neg<F>(last_) + (r >> 62));                      // cancellation
             case 6: return static_cast<Bits<F>>(rng_() & (kFracMask<F> | kSign<F>));             // denormal
+            case 14: {  // products of two of these are about the smallest normal number
+                const uint64_t e = static_cast<uint64_t>(kBias<F> - (kBias<F> - 1) / 2) - (r >> 8 & 1);
+                return static_cast<Bits<F>>((e << F::kFracBits) | ((r & 0x200) ? kFracMask<F> - (r >> 61) : (r & 0x400) ? r >> 61 : rng_() & kFracMask<F>));
+            }
             case 7: return static_cast<Bits<F>>((rng_() & kSign<F>) | kOne<F> | (kFracMask<F> & ~(~uint64_t{0} >> (r >> 58))));
             default: {  // exponent near one
                 const uint64_t e = static_cast<uint64_t>(kBias<F>) + (r >> 8) % 71 - 35;

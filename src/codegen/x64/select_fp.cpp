@@ -30,8 +30,10 @@ bool canonical(const Selector& s) { return s.function().nan_rule != NanRule::kAr
 
 void arithmetic(Selector& s, Ref i, Both op, bool commutes) {
     const Inst& in = s.inst(i);
+    const bool watched = watches_underflow(s) && (in.op == Op::kFMul || in.op == Op::kFDiv);  // tiny sums are exact
     const Xmm a = s.ra.use_x(in.a), b = s.ra.use_x(in.b);
-    const Xmm d = canonical(s) ? s.ra.def_over_x(i) : s.ra.def_x(i);
+    const Xmm d = canonical(s) && !watched ? s.ra.def_over_x(i) : s.ra.def_x(i);
+    const Xmm t = watched ? s.ra.temp_x() : d;
     // The first operand's upper lanes stay: zeroes are wanted there; else the shorter or (without VEX) two-operand form.
     bool swap = false;
     if (commutes) {
@@ -40,6 +42,11 @@ void arithmetic(Selector& s, Ref i, Both op, bool commutes) {
     }
     s.e.vop(op.of(in.type), d, swap ? b : a, swap ? a : b);
     inherit_upper(s, i, swap ? in.b : in.a);
+    if (watched) {
+        compare_with_min_normal(s, in.type, d, t);
+        exact_if(s, Cc::e, {i, {reg_of(a), reg_of(b)}, reg_of(d)});
+        return;
+    }
     if (canonical(s)) return canonical_if_nan(s, in.type, d);
     s.e.vop(ucomi(in.type), d, d);
     exact_if(s, Cc::p, {i, {reg_of(a), reg_of(b)}, reg_of(d)});
@@ -66,9 +73,16 @@ void fused(Selector& s, Ref i) {
     const Xmm a = s.ra.use_x(in.a), b = s.ra.use_x(in.b);
     // With one NaN for all the exact path only asks whether invalid is to be raised, which for a lost addend was done
     // already unless it was a quiet NaN: the result, a quiet NaN, stands in for it.
-    const FusedAddend c = fused_addend(s, i, in.c, !canonical(s));
+    const bool watched = watches_underflow(s);
+    const FusedAddend c = fused_addend(s, i, in.c, watched || !canonical(s));
+    const Xmm t = watched ? s.ra.temp_x() : c.result;
     s.e.vop(kOps[in.sub & 3].of(in.type), c.result, a, b);
     inherit_upper(s, i, in.c);
+    if (watched) {
+        compare_with_min_normal(s, in.type, c.result, t);
+        exact_if(s, Cc::e, {i, {reg_of(c.whole(a)), reg_of(c.whole(b)), reg_of(c.kept)}, reg_of(c.result)});
+        return;
+    }
     s.e.vop(ucomi(in.type), c.result, c.result);
     exact_if(s, Cc::p, {i, {reg_of(c.whole(a)), reg_of(c.whole(b)), reg_of(c.kept)}, reg_of(c.result)});
 }
@@ -222,7 +236,7 @@ void zero_extend(Selector& s, Ref i) {
 /// Half precision in single: exact before the last rounding (24 >= 2 * 11 + 2 bits), so rounding twice is rounding once.
 void half_arithmetic(Selector& s, Ref i, Both op) {
     const Inst& in = s.inst(i);
-    if (!s.host().f16c) return exact_inline(s, i);
+    if (!s.host().f16c || watches_underflow(s)) return exact_inline(s, i);
     const bool unary = ir::info(in.op).arg_count == 1;
     const Xmm a = s.ra.use_x(in.a), b = unary ? a : s.ra.use_x(in.b);
     const Xmm d = s.ra.def_x(i), t = s.ra.temp_x();
@@ -257,6 +271,14 @@ FusedAddend fused_addend(Selector& s, Ref i, Ref c, bool needed) {
     const Xmm kept = s.ra.temp_x();
     s.e.mov_xx(kept, old);
     return {s.ra.def_from_x(i, c), kept};
+}
+
+bool watches_underflow(const Selector& s) { return s.function().exact_underflow && s.function().nan_rule != NanRule::kRiscv; }
+
+void compare_with_min_normal(Selector& s, Type type, Xmm d, Xmm t) {
+    const bool wide = type == Type::kF64;
+    s.e.vop(SseOp::andps, t, d, s.e.literal_mem(wide ? softfp::kSign<F64> - 1 : softfp::kSign<F32> - 1, 0));
+    s.e.vop(ucomi(type), t, s.e.literal_mem(wide ? softfp::kMinNormal<F64> : softfp::kMinNormal<F32>, 0));
 }
 
 SseOp ucomi(Type t) { return t == Type::kF64 ? SseOp::ucomisd : SseOp::ucomiss; }

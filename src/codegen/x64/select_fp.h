@@ -7,6 +7,10 @@ namespace myna::x64 {
 
 /// ucomiss or ucomisd.
 SseOp ucomi(Type t);
+/// This block must not miss an underflow that the host does not see: a result that rounds to the smallest normal number.
+bool watches_underflow(const Selector& s);
+/// EFLAGS such that Cc::e means that the scalar in `d` is a NaN or the smallest normal number of either sign; needs `t`.
+void compare_with_min_normal(Selector& s, Type type, Xmm d, Xmm t);
 /// Replaces a NaN in `d` by the canonical one (out of line).
 void canonical_if_nan(Selector& s, Type t, Xmm d);
 /// The half-precision number in `a` as single precision (F16C).

@@ -153,6 +153,8 @@ void convert(Selector& s, Ref i) {
     const Type from = operand_type(s, in.a), to = in.type;
     if (from == to) return s.ra.alias(i, in.a);
     if ((from == Type::kF16 || to == Type::kF16) && !s.host().f16c) return exact_inline(s, i);
+    const bool watched = watches_underflow(s) && to != Type::kF64 && from != Type::kF16;
+    if (watched && to == Type::kF16) return exact_inline(s, i);
     if (from == Type::kF64 && to == Type::kF16) return exact_inline(s, i);  // by way of f32 it would round twice
     const Xmm a = s.ra.use_x(in.a);
     if (to == Type::kF16 || from == Type::kF16) s.ra.mark_zero_from(i, bits_of(to));
@@ -175,6 +177,13 @@ void convert(Selector& s, Ref i) {
         widen_half(s, d, a);
         if (to == Type::kF64) s.e.vop(SseOp::cvtss2sd, d, d, d);
         if (canonical(s)) canonical_if_nan(s, to, d);
+        return;
+    }
+    if (watched) {
+        const Xmm d = s.ra.def_x(i), t = s.ra.temp_x();
+        s.e.vop(SseOp::cvtsd2ss, d, a, a);
+        compare_with_min_normal(s, to, d, t);
+        exact_if(s, Cc::e, {i, {reg_of(a)}, reg_of(d)});
         return;
     }
     const Xmm d = s.ra.def_over_x(i);

@@ -50,6 +50,28 @@ struct VecFp {
         test_mask(scratch);
         return exact_if(s, Cc::ne, call);
     }
+    /// The same when a lane of `x` is a NaN or, where underflow is watched, the smallest normal number of either sign.
+    Cold& exact_if_odd(Xmm x, const LaneCall& call) {
+        if (!watches_underflow(s)) return exact_if_nan(x, x, call);
+        constexpr uint8_t kEqual = 0, kEqualOrUnordered = 8;
+        const Xmm t = temp();
+        const Mem magnitude = wide ? lit(~uint64_t{0} >> 1) : lit32(0x7fffffff);
+        const Mem min_normal = wide ? lit(uint64_t{1} << 52) : lit32(1u << 23);
+        const SseOp compare = op({SseOp::cmpps, SseOp::cmppd});
+        e.vop(SseOp::andps, t, x, magnitude);
+        if (e.avx()) {
+            e.vop_i(compare, t, t, min_normal, kEqualOrUnordered);
+        } else {
+            const Xmm u = temp();
+            e.vop_i(compare, t, t, min_normal, kEqual);
+            e.vop_i(compare, u, x, x, kUnordered);
+            e.vop(SseOp::orps, t, t, u);
+            ra.release(u);
+        }
+        test_mask(t);
+        ra.release(t);
+        return exact_if(s, Cc::ne, call);
+    }
     Cold& exact_if_nan(Xmm x, Xmm y, const LaneCall& call) {
         const Xmm t = temp();
         Cold& cold = exact_if_nan(x, y, t, call);
@@ -61,7 +83,9 @@ struct VecFp {
 void binary(VecFp v, Packed op) {
     const Xmm a = v.a(), b = v.b(), d = v.def();
     v.e.vop(v.op(op), d, a, b);
-    v.exact_if_nan(d, d, {v.i, {reg_of(a), reg_of(b)}, reg_of(d)});
+    const LaneCall call{v.i, {reg_of(a), reg_of(b)}, reg_of(d)};
+    if (v.in.op == Op::kVFMul || v.in.op == Op::kVFDiv) v.exact_if_odd(d, call);
+    else v.exact_if_nan(d, d, call);  // tiny sums are exact
 }
 void square_root(VecFp v) {
     const Xmm a = v.a(), d = v.def();
@@ -75,7 +99,7 @@ void fused(VecFp v) {
     const Xmm a = v.a(), b = v.b();
     const FusedAddend c = fused_addend(v.s, v.i, v.in.c, true);
     v.e.vop(v.op(kOps[v.in.imm & 3]), c.result, a, b);
-    v.exact_if_nan(c.result, c.result, {v.i, {reg_of(c.whole(a)), reg_of(c.whole(b)), reg_of(c.kept)}, reg_of(c.result)});
+    v.exact_if_odd(c.result, {v.i, {reg_of(c.whole(a)), reg_of(c.whole(b)), reg_of(c.kept)}, reg_of(c.result)});
 }
 void min_max(VecFp v, bool max) {
     const SseOp op = v.op(max ? Packed{SseOp::maxps, SseOp::maxpd} : Packed{SseOp::minps, SseOp::minpd});
@@ -253,8 +277,14 @@ void widen(VecFp v) {
 }
 void narrow(VecFp v) {
     const bool half = v.w == Elem::kF16;
-    if (half && !v.s.host().f16c) return exact_inline(v.s, v.i);
+    if (half && (!v.s.host().f16c || watches_underflow(v.s))) return exact_inline(v.s, v.i);
     const Xmm a = v.a(), d = v.def();
+    if (watches_underflow(v.s)) {
+        v.wide = false;
+        v.e.vop(SseOp::cvtpd2ps, d, a);
+        v.exact_if_odd(d, {v.i, {reg_of(a)}, reg_of(d)});
+        return;
+    }
     const auto convert = [&] { half ? v.e.vcvtps2ph(d, a, 4) : v.e.vop(SseOp::cvtpd2ps, d, a); };
     if (!v.arm_default()) return convert();
     VecFp source = v;
@@ -266,7 +296,7 @@ void narrow(VecFp v) {
 
 /// + - * / and square root of eight half-precision lanes.
 void half_lanes(VecFp v, SseOp op) {
-    if (!v.s.host().f16c) return exact_inline(v.s, v.i);
+    if (!v.s.host().f16c || watches_underflow(v.s)) return exact_inline(v.s, v.i);
     const bool unary = ir::info(v.in.op).arg_count == 1;
     const Xmm a = v.a(), b = unary ? a : v.b();
     const Xmm d = v.def(), t = v.temp();

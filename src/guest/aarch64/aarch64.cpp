@@ -69,6 +69,7 @@ void lift_block(ir::Builder& builder, CodeFetcher& fetcher, const CpuConfig& cpu
     f.fp_mode = {.flush = (f.mode & Mode::kFlush) != 0, .flush16 = (f.mode & Mode::kFlush16) != 0};
     f.fp_exact = f.fp_mode.flush || f.fp_mode.flush16;
     f.mmu_index = (f.mode & Mode::kEl1) != 0 ? 1 : 0;
+    f.exact_underflow = (f.mode & Mode::kUnderflow) != 0;
     InsnLifter(builder, fetcher, cpu, limits).run();
 }
 
@@ -82,7 +83,8 @@ void init_state(void* mem, const CpuConfig& cpu) {
 
 uint32_t mode_of(const void* state) {
     const auto& s = *static_cast<const State*>(state);
-    return mode_of_fpcr(s.fpcr) | system_mode_bits(s) | (s.tbi != 0 ? Mode::kTbi : 0);
+    return mode_of_fpcr(s.fpcr) | system_mode_bits(s) | (s.tbi != 0 ? Mode::kTbi : 0) |
+           (s.fpsr_watched != 0 ? Mode::kUnderflow : 0);
 }
 
 std::string dump(const void* state) {

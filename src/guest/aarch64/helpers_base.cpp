@@ -22,15 +22,34 @@ uint64_t counter(VcpuHeader*, uint64_t, uint64_t, uint64_t, uint32_t) {
     return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
 }
 
-uint64_t read_fpsr(VcpuHeader* hdr, uint64_t, uint64_t, uint64_t, uint32_t) {
+namespace {
+/// The first look at FPSR: blocks from here on are made to miss no underflow (docs/floating-point.md). True: the block
+/// is left, with all the instruction does done.
+bool first_use_of_fpsr(VcpuHeader* hdr) {
+    State& s = state_of(hdr);
+    if (s.fpsr_watched) return false;
+    s.fpsr_watched = 1;
+    hdr->mode |= Mode::kUnderflow;
+    hdr->exit_reason = static_cast<uint32_t>(ir::ExitReason::kMode);
+    hdr->pc += 4;
+    return true;
+}
+}  // namespace
+
+/// arg: the number of the register that gets it, as the block may be left before it is written.
+uint64_t read_fpsr(VcpuHeader* hdr, uint64_t, uint64_t, uint64_t, uint32_t rt) {
     hdr->mxcsr = _mm_getcsr();
-    return fpsr(state_of(hdr));
+    State& s = state_of(hdr);
+    const uint32_t value = fpsr(s);
+    if (first_use_of_fpsr(hdr) && rt < s.x.size()) s.x[rt] = value;
+    return value;
 }
 
 uint64_t write_fpsr(VcpuHeader* hdr, uint64_t value, uint64_t, uint64_t, uint32_t) {
     hdr->mxcsr = _mm_getcsr();
     set_fpsr(state_of(hdr), static_cast<uint32_t>(value));
     _mm_setcsr(hdr->mxcsr);
+    first_use_of_fpsr(hdr);
     return 0;
 }
 

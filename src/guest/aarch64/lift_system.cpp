@@ -90,7 +90,7 @@ bool InsnLifter::mrs(const Mrs& i) {
     switch (reg) {
         case kNzcvReg: set_x(i.rt, b_.zext(b_.emit(Op::kFlUnpack, Type::kI32, 0, flags()))); return true;
         case kFpcrReg: set_x(i.rt, b_.zext(b_.get(kFpcr))); return true;
-        case kFpsrReg: state_call(kHelper_read_fpsr); return true;
+        case kFpsrReg: state_call(kHelper_read_fpsr, i.rt); return true;
         case kTpidrEl0: set_x(i.rt, b_.get(kTpidr)); return true;
         case kTpidrroEl0: set_x(i.rt, b_.get(kTpidrro)); return true;
         case kCtrEl0: set_x(i.rt, b_.imm(kCtrValue)); return true;

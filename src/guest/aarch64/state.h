@@ -24,6 +24,7 @@ struct State {
     uint64_t tpidr2_el0 = 0;
     std::array<uint64_t, 10> pauth_keys{};  // IA, IB, DA, DB, GA: lo, hi
     uint64_t dit_ssbs = 0;          // PSTATE.DIT bit 24, SSBS bit 12
+    uint64_t fpsr_watched = 0;      // 1 once FPSR was read or written: Mode::kUnderflow
     const CpuConfig* cpu = nullptr;
     // System mode (one small real use in the tests; the rest comes with system emulation)
     uint64_t el = 0;                // current exception level
@@ -47,6 +48,7 @@ struct Mode {
     static constexpr uint32_t kFlush16 = 1 << 4;   // FPCR.FZ16
     static constexpr uint32_t kAhp = 1 << 5;       // FPCR.AHP: alternative half precision in conversions
     static constexpr uint32_t kTbi = 1 << 6;       // the top byte of addresses is ignored
+    static constexpr uint32_t kUnderflow = 1 << 7; // FPSR is in use: underflow is detected just as Arm has it
     static constexpr uint32_t kEl1 = 1 << 8;       // system mode: EL1
     static constexpr uint32_t kMmuOn = 1 << 9;     //
 };

@@ -61,6 +61,7 @@ class MynaMachine final : public Machine {
         s.hdr.excl_addr = kNoExclusive;
         set_fpcr(s, r.fpcr);
         set_fpsr(s, r.fpsr);
+        s.fpsr_watched = 1;
         vcpu_->state_changed();
         const ir::ExitReason reason = vcpu_->run();
         r.x = s.x;
