@@ -16,6 +16,7 @@
 
 #include "user/linux/loader.h"
 #include "user/linux/signals.h"
+#include "user/linux/syscalls/seccomp.h"
 
 namespace myna::user {
 
@@ -169,6 +170,7 @@ int run_program(Options& o, char** env) {
     abi->start_thread(*main, start->entry, start->sp);
     main->vcpu->state_changed();
     start_signals(*main);
+    if (o.filters_fd >= 0) load_filters(*main, o.filters_fd);
     if (!o.traced.empty()) trace_after_exec(*main, o.traced.c_str());
     main->run();
 

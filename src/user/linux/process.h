@@ -30,6 +30,7 @@ class SavedThread {
     uint64_t clear_child_tid_, robust_list_, robust_len_;
     unsigned vfork_depth_;
     TraceState trace_;
+    const SeccompFilter* filters_;
 };
 
 }  // namespace myna::user

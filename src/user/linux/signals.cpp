@@ -290,7 +290,7 @@ void force_signal(Thread& t, const siginfo_t& fault, uint64_t fault_code) {
     if (t.trace.on != 0 && trace_signal_delivery(t, info) == 0) return;
     const int sig = info.si_signo;
     if (t.process.strace) trace_signal(t, info);
-    if (is_fault_signal(sig)) {
+    if (is_fault_signal(sig) || sig == SIGSYS) {
         SignalAction& a = t.actions->action[sig];
         if (a.handler == kSigDfl || a.handler == kSigIgn || (t.sigmask & sigbit(sig)) != 0) die_by_signal(t, sig);
         call_handler(t, info, a, t.sigmask, t.sigmask, fault_code);

@@ -1,12 +1,16 @@
 #include "user/linux/thread.h"
 
+#include <linux/ptrace.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <utility>
 
 #include "user/linux/signals.h"
+#include "user/linux/syscalls/seccomp.h"
 #include "user/linux/syscalls/table.h"
 
 namespace myna::user {
@@ -34,8 +38,8 @@ Thread::Thread(Process& p, std::unique_ptr<jit::Vcpu> v)
 }
 
 void Thread::system_call() {
-    if (trace.on != 0) [[unlikely]]
-        return traced_system_call();
+    if (trace.on != 0 || filters.load(std::memory_order_relaxed) != nullptr) [[unlikely]]
+        return watched_system_call();
     const SyscallTable& table = *abi.syscalls;
     const uint64_t number = reg(abi.reg.number);
     const uint64_t args[6] = {reg(abi.reg.arg[0]), reg(abi.reg.arg[1]), reg(abi.reg.arg[2]),
@@ -52,7 +56,52 @@ void Thread::system_call() {
     else set_result(r);
 }
 
-void Thread::traced_system_call() {
+/// True: the call is made (a tracer may have changed it); false: `result` is the answer.
+bool Thread::pass_filters(uint64_t& number, uint64_t* args, int64_t& result) {
+    const uint32_t answer = run_filters(*this, number, args);
+    if (answer == kStrictDeath) die_by_signal(*this, SIGKILL);
+    const auto value = static_cast<int>(answer & SECCOMP_RET_DATA);
+    switch (answer & SECCOMP_RET_ACTION_FULL) {
+        case SECCOMP_RET_ALLOW: case SECCOMP_RET_LOG: return true;
+        case SECCOMP_RET_ERRNO: result = -std::min(value, 4095); return false;
+        case SECCOMP_RET_TRACE:
+            if (trace.on == 0 || (trace.options & PTRACE_O_TRACESECCOMP) == 0) {
+                result = -ENOSYS;
+                return false;
+            }
+            trace_seccomp(*this, value, number, args);
+            for (unsigned i = 0; i < 6; ++i) args[i] = reg(abi.reg.arg[i]);
+            number = reg(abi.reg.number);
+            result = static_cast<int64_t>(reg(abi.reg.arg[0]));
+            return static_cast<int32_t>(number) != -1;
+        case SECCOMP_RET_TRAP: {
+            siginfo_t info{};
+            info.si_signo = SIGSYS;
+            info.si_code = 1;  // SYS_SECCOMP
+            info.si_errno = value;
+            info.si_call_addr = reinterpret_cast<void*>(pc());
+            info.si_syscall = static_cast<int>(number);
+            info.si_arch = abi.audit_arch;
+            force_signal(*this, info);
+            result = kNoReturnValue;
+            return false;
+        }
+        case SECCOMP_RET_KILL_THREAD: {
+            const std::unique_lock l(process.threads_lock);
+            if (process.threads.size() > 1) {
+                exited = true;
+                exit_code = SIGSYS;
+                result = kNoReturnValue;
+                return false;
+            }
+            break;
+        }
+        default: break;
+    }
+    die_by_signal(*this, SIGSYS);
+}
+
+void Thread::watched_system_call() {
     const SyscallTable& table = *abi.syscalls;
     uint64_t args[6];
     const auto read = [&] {
@@ -60,13 +109,15 @@ void Thread::traced_system_call() {
         return reg(abi.reg.number);
     };
     uint64_t number = read();
-    if (trace.resume == TraceResume::kSyscall) {
+    if (trace.on != 0 && trace.resume == TraceResume::kSyscall) {
         trace_syscall(*this, TraceOp::kEntry, number, args, 0);
         number = read();  // the tracer may have changed them
     }
     int64_t r;
     if (number == ~uint64_t{0} || static_cast<int32_t>(number) == -1) {
         r = static_cast<int64_t>(reg(abi.reg.arg[0]));
+    } else if (!pass_filters(number, args, r)) {
+        // r is the answer
     } else if (number < table.count && table.rows[number].handler != nullptr) {
         const SyscallRow& row = table.rows[number];
         r = process.strace ? traced_call(*this, row, args) : row.handler(*this, args);

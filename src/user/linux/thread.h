@@ -51,6 +51,7 @@ struct SignalActions {
 
 class Thread;
 class Tracer;
+struct SeccompFilter;
 
 /// Descriptors of /proc/PID/mem that the guest opened for writing: what is written there may be code.
 class MemoryFiles {
@@ -138,6 +139,7 @@ class Thread {
     bool exited = false;
     int exit_code = 0;
     unsigned vfork_depth = 0;            // > 0: a vfork child that borrows its parent's Thread
+    std::atomic<const SeccompFilter*> filters{nullptr};  // seccomp.h; set by other threads too (TSYNC)
     TraceState trace;                    // ptrace between guests (trace.h)
     siginfo_t stop_info;                 // of a SIGSTOP that a tracer is to be told of
     /// A traced call that a signal cut short: what becomes of it is decided when the tracer has seen the signal.
@@ -168,7 +170,8 @@ class Thread {
 
   private:
     void system_call();
-    void traced_system_call();
+    void watched_system_call();
+    bool pass_filters(uint64_t& number, uint64_t* args, int64_t& result);
     void after_step();
     void memory_fault();
 };

@@ -96,6 +96,17 @@ void trace_syscall(Thread& t, TraceOp op, uint64_t number, const uint64_t* args,
                      static_cast<uint64_t>(s.inject));
 }
 
+void trace_seccomp(Thread& t, int data, uint64_t number, const uint64_t* args) {
+    TraceState& s = t.trace;
+    s.number = number;
+    std::memcpy(s.args, args, sizeof s.args);
+    s.message = static_cast<uint64_t>(data);
+    siginfo_t info{};
+    info.si_signo = SIGTRAP;
+    info.si_code = SIGTRAP | PTRACE_EVENT_SECCOMP << 8;
+    trace_stop(t, stopped_by(SIGTRAP, PTRACE_EVENT_SECCOMP), &info, TraceOp::kSeccomp);
+}
+
 void trace_new_thread(Thread& t) {
     if (t.trace.seized != 0) {
         siginfo_t info{};

@@ -80,6 +80,8 @@ void trace_stop(Thread& t, int status, const siginfo_t* info, TraceOp op = Trace
 int trace_signal_delivery(Thread& t, siginfo_t& info);
 /// Before and after a system call.
 void trace_syscall(Thread& t, TraceOp op, uint64_t number, const uint64_t* args, int64_t result);
+/// A filter says that the tracer decides.
+void trace_seccomp(Thread& t, int data, uint64_t number, const uint64_t* args);
 /// The first stop of a thread that the tracer gets with PTRACE_O_TRACECLONE.
 void trace_new_thread(Thread& t);
 /// In the new program of a traced process: `how` is what trace_exec_argument made.

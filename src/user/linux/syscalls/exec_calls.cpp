@@ -15,6 +15,7 @@
 #include "user/linux/elf_image.h"
 #include "user/linux/signals.h"
 #include "user/linux/syscalls/calls.h"
+#include "user/linux/syscalls/seccomp.h"
 
 namespace myna::user {
 
@@ -121,7 +122,8 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
 
     std::vector<uint64_t> argv;
     std::string program = c.path;
-    char traced[48];
+    char traced[48], filters[32];
+    int64_t filters_fd = -1;
     if (c.guest) {
         const Options& o = t.process.options;
         const auto add = [&](const char* s) { argv.push_back(arg(s)); };
@@ -134,6 +136,12 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
         if (t.trace.on != 0) {
             std::snprintf(traced, sizeof traced, "-traced=%x,%u,%u", t.trace.options, t.trace.seized, static_cast<unsigned>(t.trace.resume));
             add(traced);
+        }
+        if (filters_fd = save_filters(t); filters_fd >= 0) {
+            std::snprintf(filters, sizeof filters, "-seccomp=%d", static_cast<int>(filters_fd));
+            add(filters);
+        } else if (filters_fd < -1) {
+            return filters_fd;
         }
         add("-0");
         argv.push_back(c.argv.empty() ? arg("") : c.argv[0]);
@@ -158,6 +166,7 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
             r = host_syscall(SYS_execve, arg(c.path.c_str()), arg(c.argv.data()), arg(env.data()));
         }
     }
+    if (filters_fd >= 0) host_syscall(SYS_close, arg(filters_fd));
     signals_exec_failed(t);
     return r;
 }

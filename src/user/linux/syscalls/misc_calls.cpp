@@ -12,6 +12,7 @@
 
 #include "user/linux/signals.h"
 #include "user/linux/syscalls/calls.h"
+#include "user/linux/syscalls/seccomp.h"
 #include "user/linux/vdso.h"
 
 namespace myna::user {
@@ -110,7 +111,8 @@ int64_t call_prctl(Thread& t, const uint64_t* a) {
         case PR_SET_NAME: case PR_GET_NAME: case PR_GET_PDEATHSIG: case PR_GET_CHILD_SUBREAPER: case PR_GET_TID_ADDRESS:
             second = t.memory.host_arg(second);
             break;
-        case PR_GET_SECCOMP: return 0;
+        case PR_GET_SECCOMP: return get_seccomp(t);
+        case PR_SET_SECCOMP: return set_seccomp(t, a[1], a[2]);
         case PR_SET_VMA: {
             if (a[1] != 0 /* PR_SET_VMA_ANON_NAME */) return -EINVAL;
             return host_syscall(SYS_prctl, PR_SET_VMA, 0, t.memory.host_arg(a[2]), a[3], t.memory.host_arg(a[4]));
@@ -126,9 +128,6 @@ int64_t call_prctl(Thread& t, const uint64_t* a) {
     }
     return host_syscall(SYS_prctl, a[0], second, a[2], a[3], a[4]);
 }
-
-/// Filters are not interpreted yet. The answer is a kernel's that was built without them.
-int64_t call_seccomp(Thread&, const uint64_t*) { return -EINVAL; }
 
 // ---- signals
 

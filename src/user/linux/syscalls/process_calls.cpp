@@ -120,6 +120,7 @@ std::unique_ptr<Thread> child_of(Thread& t, const CloneArgs& c) {
     if ((c.flags & CLONE_SETTLS) != 0) child->reg(t.abi.reg.tls) = c.tls;
     child->vcpu->state_changed();
     child->sigmask = t.sigmask;
+    child->filters.store(t.filters.load());
     child->actions = t.actions;
     child->kernel_clears_tid = false;
     if ((c.flags & CLONE_CHILD_CLEARTID) != 0) child->clear_child_tid = c.child_tid;
@@ -363,7 +364,8 @@ void Thread::copy_registers_from(Thread& other) {
 SavedThread::SavedThread(Thread& t)
     : registers_(t.state + sizeof(guest::VcpuHeader), t.state + t.abi.arch->state_size), pc_(t.pc()), mxcsr_(t.vcpu->header().mxcsr),
       sigmask_(t.sigmask), held_(t.held), altstack_(t.altstack), actions_(t.actions), clear_child_tid_(t.clear_child_tid),
-      robust_list_(t.robust_list), robust_len_(t.robust_len), vfork_depth_(t.vfork_depth), trace_(t.trace) {}
+      robust_list_(t.robust_list), robust_len_(t.robust_len), vfork_depth_(t.vfork_depth), trace_(t.trace),
+      filters_(t.filters.load()) {}
 
 void SavedThread::restore(Thread& t) const {
     std::memcpy(t.state + sizeof(guest::VcpuHeader), registers_.data(), registers_.size());
@@ -379,6 +381,7 @@ void SavedThread::restore(Thread& t) const {
     t.robust_len = robust_len_;
     t.vfork_depth = vfork_depth_;
     t.trace = trace_;
+    t.filters.store(filters_);
     t.exited = false;
     t.suspended = false;
     t.signal_pending = 0;  // was the child's
