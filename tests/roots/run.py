@@ -4,7 +4,7 @@
   run.py arm64                          build the root (what is not there yet), install packages, run every check
   run.py riscv64 go java                the root, and these checks only
   run.py arm64 --list                   the checks
-  run.py arm64 --shell [COMMAND…]       a shell, or a command, inside the root
+  run.py arm64 --shell [COMMAND]       a shell, or a command, inside the root
   run.py arm64 --with binfmt|name|auto  how programs start (below)
 
   debootstrap --foreign ─▶ second stage in the root ─▶ apt-get install PACKAGES ─▶ checks/NAME.sh, each in the root
@@ -35,11 +35,13 @@ NAMES = {"arm64": "aarch64", "riscv64": "riscv64"}
 MACHINE = {"arm64": 183, "riscv64": 243}
 PACKAGES = ["python3", "gcc", "g++", "git", "perl", "gdb", "strace", "bubblewrap", "nodejs", "npm", "golang-go", "rustc",
             "default-jdk-headless", "fio", "openssh-server", "openssh-client", "make", "procps", "iproute2", "ca-certificates",
-            "libpython3-testsuite"]
+            "file"]
+TESTSUITE = {"bookworm": "libpython3.11-testsuite", "trixie": "libpython3.13-testsuite"}
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
 SKIP = 77
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41}[os.uname().machine]
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -170,7 +172,10 @@ class Root:
                 os.dup2(out.fileno(), 1)
                 os.dup2(out.fileno(), 2)
                 os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-            os.chroot(self.path)
+            # Not chroot: who is in one may make no user namespaces.
+            os.chdir(self.path)
+            checked("pivot_root", libc.syscall(PIVOT_ROOT, b".", b"."))
+            checked("umount", libc.umount2(b".", 2))
             os.chdir("/")
             os.umask(0o22)
             os.execve(command[0], command, env)
@@ -248,7 +253,7 @@ class Root:
         for n in range(rounds):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             with open(output, "wb") as out:
-                status = self.enter(["/bin/bash", f"/srv/checks/{name}.sh"], self.environment(), timeout, out)
+                status = self.enter(["/bin/bash", "-x", f"/srv/checks/{name}.sh"], self.environment(), timeout, out)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
             if status != 0:
@@ -291,8 +296,8 @@ def main():
     p.add_argument("--timeout", type=float, default=1800, help="seconds a check may take")
     p.add_argument("--processes", type=int, default=3000, help="limit of processes in the root")
     p.add_argument("--list", action="store_true")
-    p.add_argument("--shell", nargs=argparse.REMAINDER)
-    args = p.parse_args()
+    p.add_argument("--shell", nargs="?", const="", metavar="COMMAND")
+    args = p.parse_intermixed_args()
     names = sorted(f.stem for f in (HERE / "checks").glob("*.sh"))
     if args.list:
         for name in names:
@@ -312,9 +317,9 @@ def main():
             f.unlink()
     if args.shell is not None:
         root.install_emulator()
-        command = ["/bin/sh", "-c", " ".join(args.shell)] if args.shell else ["/bin/bash"]
+        command = ["/bin/sh", "-c", args.shell] if args.shell else ["/bin/bash"]
         return root.enter(command, root.environment())
-    root.build(PACKAGES if args.packages is None else [x for x in args.packages.split(",") if x])
+    root.build([*PACKAGES, *filter(None, [TESTSUITE.get(root.suite)])] if args.packages is None else [x for x in args.packages.split(",") if x])
     if args.build_only:
         return 0
     good = [root.check(name, args.rounds, args.timeout) for name in args.checks or names]

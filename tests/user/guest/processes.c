@@ -48,6 +48,16 @@ int main(int argc, char** argv) {
     char* args[] = {self, "plain", NULL};
     CHECK(posix_spawn(&spawned, self, NULL, NULL, args, environ) == 0 && exits_with(spawned, 5));
 
+    int self_fd = open(self, O_RDONLY | O_CLOEXEC);
+    child = fork();
+    if (child == 0) {
+        char* by_fd[] = {"another name", "x", NULL};
+        fexecve(self_fd, by_fd, environ);
+        _exit(9);
+    }
+    CHECK(exits_with(child, 5));
+    close(self_fd);
+
     static char stack[65536];
     int value = 0;
     child = clone(in_clone, stack + sizeof stack, CLONE_VM | SIGCHLD, &value);

@@ -5,6 +5,7 @@
 //                   └─▶ host execve
 #include <fcntl.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -28,6 +29,7 @@ struct Command {
     std::string path;                // for the host
     std::vector<uint64_t> argv;      // without the end
     bool guest = false;              // to be run by the emulator
+    bool privileged = false;         // set-user-ID or set-group-ID
 };
 
 int64_t read_vector(Thread& t, uint64_t at, std::vector<uint64_t>& to) {
@@ -81,9 +83,12 @@ int64_t resolve(Thread& t, Command& c, std::vector<std::string>& strings, const 
         if (fd < 0) return 0;
         char head[256] = {};
         const int64_t n = host_syscall(SYS_read, arg(fd), arg(head), sizeof head - 1);
+        struct stat st{};
+        host_syscall(SYS_fstat, arg(fd), arg(&st));
         host_syscall(SYS_close, arg(fd));
         if (n >= 20 && is_guest_elf(reinterpret_cast<const uint8_t*>(head), static_cast<size_t>(n))) {
             cur.guest = true;
+            cur.privileged = (st.st_mode & (S_ISUID | S_ISGID)) != 0;
             c = std::move(cur);
             return 0;
         }
@@ -109,7 +114,7 @@ int64_t resolve(Thread& t, Command& c, std::vector<std::string>& strings, const 
     return 0;
 }
 
-int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& host_path, uint64_t argv_at, uint64_t env_at) {
+int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& host_path, uint64_t argv_at, uint64_t env_at, int fd = -1) {
     Command c;
     c.path = host_path;
     std::vector<uint64_t> env;
@@ -120,9 +125,20 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
     strings.reserve(64);
     if (const int64_t e = resolve(t, c, strings, guest_path); e != 0) return e;
 
+    if (c.privileged && t.process.options.own_args.empty() && t.trace.on == 0 && t.filters.load() == nullptr) {
+        // Only the kernel can give the program its owner's rights; it does where binfmt_misc is set up with the C flag.
+        std::vector<uint64_t> plain = c.argv;
+        plain.push_back(0);
+        signals_before_exec(t);
+        const int64_t r = host_syscall(SYS_execve, arg(c.path.c_str()), arg(plain.data()), arg(env.data()));
+        signals_exec_failed(t);
+        if (r != -ENOEXEC) return r;
+    }
+
     std::vector<uint64_t> argv;
     std::string program = c.path;
-    char traced[48], filters[32];
+    char traced[48], filters[32], exec_fd[32];
+    int64_t moved_fd = -1;
     int64_t filters_fd = -1;
     if (c.guest) {
         const Options& o = t.process.options;
@@ -142,6 +158,12 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
             add(filters);
         } else if (filters_fd < -1) {
             return filters_fd;
+        }
+        // By descriptor, which may be closed by the exec: a copy for the new emulator to read.
+        if (fd >= 0) moved_fd = host_syscall(SYS_fcntl, static_cast<uint64_t>(fd), F_DUPFD, 200);
+        if (moved_fd >= 0) {
+            std::snprintf(exec_fd, sizeof exec_fd, "-execfd=%d", static_cast<int>(moved_fd));
+            add(exec_fd);
         }
         add("-0");
         argv.push_back(c.argv.empty() ? arg("") : c.argv[0]);
@@ -167,6 +189,7 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
         }
     }
     if (filters_fd >= 0) host_syscall(SYS_close, arg(filters_fd));
+    if (moved_fd >= 0) host_syscall(SYS_close, arg(moved_fd));
     signals_exec_failed(t);
     return r;
 }
@@ -198,7 +221,7 @@ int64_t call_execveat(Thread& t, const uint64_t* a) {
         if (host_syscall(SYS_readlinkat, arg(int64_t{AT_FDCWD}), arg(host.c_str()), arg(target), sizeof target) >= 0 && !std::string_view(path.guest()).empty())
             return -ELOOP;
     }
-    return exec_path(t, host, host, a[2], a[3]);
+    return exec_path(t, host, host, a[2], a[3], path.host()[0] == '\0' ? dirfd : -1);
 }
 
 }  // namespace myna::user

@@ -1,0 +1,7 @@
+#!/bin/bash
+# python3 -m test: the interpreter's own tests (MYNA_MODULES: which)
+command -v python3 >/dev/null || exit 77
+python3 -c 'import test.support' 2>/dev/null || exit 77
+cd $(mktemp -d)
+modules=${MYNA_MODULES:-$(sed 's/#.*//' "$(dirname "$0")/python-modules.txt")}
+timeout 3000 python3 -m test -j2 --timeout 600 -w $modules
