@@ -5,7 +5,7 @@ set -e
 command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || exit 77
 d=$(mktemp -d); chmod 755 $d; mkdir -p /run/sshd
 ssh-keygen -q -t ed25519 -N '' -f $d/host; ssh-keygen -q -t ed25519 -N '' -f $d/key
-mkdir -p /root/.ssh; chmod 700 /root/.ssh; cp $d/key.pub /root/.ssh/authorized_keys; chmod 600 /root/.ssh/authorized_keys
+mkdir -p ~/.ssh; chmod 700 ~/.ssh; cp $d/key.pub ~/.ssh/authorized_keys; chmod 600 ~/.ssh/authorized_keys
 /usr/sbin/sshd -p 2222 -h $d/host -o ListenAddress=127.0.0.1 -o PermitRootLogin=yes -o PidFile=$d/pid -o UsePAM=no -E $d/log
 for i in $(seq 50); do [ -s $d/pid ] && break; sleep 0.1; done
 S="-q -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o BatchMode=yes -i $d/key"
