@@ -67,6 +67,30 @@ std::string Graph::resolve_backing(std::string_view image, std::string_view back
     return slash == std::string_view::npos ? std::string(backing) : std::string(image.substr(0, slash + 1)) + std::string(backing);
 }
 
+Task<Result<NodePtr>> Graph::open_backing(std::string image, std::string name, std::string format, OpenOptions above) {
+    constexpr unsigned kLongestChain = 200;
+    if (above.chain_depth >= kLongestChain)
+        co_return fail(ErrorKind::kCorrupt, image + ": the chain of backing files has more than " + std::to_string(kLongestChain) + " images; does an image name itself as its backing file?");
+    OpenOptions below;
+    below.read_only = above.writable_backing != 1;
+    below.writable_backing = above.writable_backing == 0 ? 0 : above.writable_backing - 1;
+    below.chain_depth = above.chain_depth + 1;
+    below.force_share = above.force_share;
+    below.no_io = above.no_io;
+    below.direct = above.direct;
+    below.unsafe_cache = above.unsafe_cache;
+    const auto it = above.options.find("backing");
+    Result<NodePtr> r;
+    if (it != above.options.end() && it->is_object()) {
+        below.options = *it;
+        r = co_await open_tree(std::move(below));
+    } else {
+        r = co_await open(resolve_backing(image, name), std::move(format), std::move(below));
+    }
+    if (!r) co_return std::unexpected(std::move(r.error()).in("Could not open backing file"));
+    co_return r;
+}
+
 Task<Result<NodePtr>> Graph::open(std::string name, std::string format, OpenOptions o) {
     if (name.starts_with("json:")) {
         json tree = json::parse(name.begin() + 5, name.end(), nullptr, false);

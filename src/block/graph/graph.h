@@ -37,6 +37,9 @@ class Graph {
     Task<Result<NodePtr>> open_protocol(std::string name, OpenOptions options);
     /// Creates an image of `format`.
     Task<Result<void>> create(std::string_view format, CreateOptions options);
+    /// Opens the backing file that `image` names, as `above` (the options the image was opened with) wants it: its
+    /// "backing" key where there is one, else by name and format (empty: probe).
+    Task<Result<NodePtr>> open_backing(std::string image, std::string name, std::string format, OpenOptions above);
     /// The name of a backing file as seen from the image that names it (relative names are relative to the image).
     static std::string resolve_backing(std::string_view image, std::string_view backing);
     /// "driver=…,file.filename=…" as an options tree.

@@ -207,6 +207,12 @@ Task<Result<void>> Node::change_backing(std::optional<std::string>, std::optiona
     co_return std::unexpected(cannot(*this, "backing files"));
 }
 Task<Result<std::vector<BitmapInfo>>> Node::bitmaps() { co_return std::vector<BitmapInfo>{}; }
+Task<Result<void>> Node::change_bitmap(BitmapAction, std::string, uint32_t) { co_return std::unexpected(cannot(*this, "persistent bitmaps")); }
+Task<Result<BitmapBits>> Node::bitmap_bits(std::string name) { co_return fail(ErrorKind::kNotFound, "Dirty bitmap '" + name + "' not found"); }
+Task<Result<void>> Node::merge_bitmap(std::string name, BitmapBits) { co_return fail(ErrorKind::kNotFound, "Dirty bitmap '" + name + "' not found"); }
+Task<Result<void>> Node::make_empty() { co_return std::unexpected(cannot(*this, "being emptied")); }
+Task<Result<void>> Node::compact() { co_return Result<void>{}; }
+Task<Result<void>> Node::snapshot_open(std::string_view) { co_return std::unexpected(cannot(*this, "internal snapshots")); }
 nlohmann::json Node::specific_info() const { return nullptr; }
 std::optional<uint64_t> Node::allocated_bytes() const { return file_ ? file_->allocated_bytes() : std::nullopt; }
 

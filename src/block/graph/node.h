@@ -88,6 +88,21 @@ struct BitmapInfo {
     std::vector<std::string> flags;  // "auto", "in-use"
 };
 
+/// A dirty bitmap's bits: bit i says that bytes [i * granularity, (i + 1) * granularity) were written.
+struct BitmapBits {
+    uint32_t granularity = 0;
+    uint64_t count = 0;              // bits
+    std::vector<uint64_t> words;
+    [[nodiscard]] bool get(uint64_t i) const noexcept { return words[i / 64] >> (i % 64) & 1; }
+    /// Sets the bits of bytes [offset, offset + length).
+    void set(uint64_t offset, uint64_t length) noexcept {
+        if (length == 0) return;
+        for (uint64_t i = offset / granularity; i <= (offset + length - 1) / granularity && i < count; ++i) words[i / 64] |= uint64_t{1} << (i % 64);
+    }
+};
+
+enum class BitmapAction : uint8_t { kAdd, kRemove, kClear, kEnable, kDisable };
+
 class Node {
   public:
     explicit Node(io::Reactor& reactor) : reactor_(reactor), gate_(reactor) {}
@@ -130,7 +145,21 @@ class Node {
     virtual Task<Result<void>> snapshot_delete(std::string_view id_or_name);
     virtual Task<Result<void>> change_backing(std::optional<std::string> file, std::optional<std::string> format);
     virtual Task<Result<std::vector<BitmapInfo>>> bitmaps();
+    /// `granularity` is for kAdd (0: the driver's default); what changed is stored by flush() or close().
+    virtual Task<Result<void>> change_bitmap(BitmapAction action, std::string name, uint32_t granularity = 0);
+    /// The bits of a bitmap; an error for one that is inconsistent ("in-use").
+    virtual Task<Result<BitmapBits>> bitmap_bits(std::string name);
+    /// Adds the bits of `from` (of any granularity) to the bitmap `name`.
+    virtual Task<Result<void>> merge_bitmap(std::string name, BitmapBits from);
+    /// All of this layer becomes unallocated: what is behind shows through.
+    virtual Task<Result<void>> make_empty();
+    /// Gives what the image does not use back to the host: leaked clusters, stored clusters behind gaps.
+    virtual Task<Result<void>> compact();
+    /// This node (opened read only) shows the disk as the internal snapshot has it.
+    virtual Task<Result<void>> snapshot_open(std::string_view id_or_name);
 
+    /// The host's file descriptor where this node's bytes are one file's; -1 elsewhere.
+    [[nodiscard]] virtual int host_fd() const noexcept { return -1; }
     /// "format-specific" of `info`: {"type": …, "data": {…}}; null when there is none.
     [[nodiscard]] virtual nlohmann::json specific_info() const;
     /// Bytes it takes on the host; nullopt where nobody knows.

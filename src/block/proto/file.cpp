@@ -103,6 +103,7 @@ class FileNode final : public Node {
         return static_cast<uint64_t>(st.st_blocks) * 512;
     }
     [[nodiscard]] bool zero_init() const override { return !device_; }
+    [[nodiscard]] int host_fd() const noexcept override { return fd_; }
 
     Task<Result<void>> close() override {
         auto r = read_only_ ? Result<void>{} : co_await flush();
@@ -277,9 +278,10 @@ Task<Result<void>> create_file(Graph& graph, const CreateOptions& o) {
 }
 
 constexpr OptionInfo kFileOptions[] = {
-    {"extent_size_hint", OptionInfo::Type::kSize, "Extent size hint for the image file, 0 to disable", {}},
+    {"size", OptionInfo::Type::kSize, "Virtual disk size", {}},
     {"nocow", OptionInfo::Type::kBool, "Turn off copy-on-write (valid only on btrfs)", {}},
     {"preallocation", OptionInfo::Type::kString, "Preallocation mode (allowed values: off, falloc, full)", {}},
+    {"extent_size_hint", OptionInfo::Type::kSize, "Extent size hint for the image file, 0 to disable", {}},
 };
 
 }  // namespace

@@ -44,7 +44,7 @@ Result<Wanted> wanted(const CreateOptions& o) {
     w.h.size = o.size;
     if (const auto v = get("compat")) {
         if (*v == "0.10" || *v == "v2") w.h.version = 2;
-        else if (*v != "1.1" && *v != "v3") return bad("Invalid parameter '" + *v + "'");
+        else if (*v != "1.1" && *v != "v3") return bad("Parameter 'version' does not accept value '" + *v + "'");
     }
     if (const auto v = get("cluster_size")) {
         const auto n = parse_size(*v);
@@ -73,14 +73,14 @@ Result<Wanted> wanted(const CreateOptions& o) {
             w.h.compression = Compression::kZstd;
             w.h.incompatible |= Incompatible::kCompressionType;
         } else if (*v != "zlib") {
-            return bad("Invalid parameter '" + *v + "'");
+            return bad("Parameter 'compression-type' does not accept value '" + *v + "'");
         }
     }
     if (const auto v = get("encrypt.format")) return fail(ErrorKind::kUnsupported, "creating encrypted qcow2 images is not implemented yet");
     if (const auto v = get("encryption"); v && *v == "on") return fail(ErrorKind::kUnsupported, "creating encrypted qcow2 images is not implemented yet");
     if (const auto v = get("preallocation")) {
         w.preallocation = *v;
-        if (*v != "off" && *v != "metadata" && *v != "falloc" && *v != "full") return bad("Invalid parameter '" + *v + "'");
+        if (*v != "off" && *v != "metadata" && *v != "falloc" && *v != "full") return bad("Parameter 'preallocation' does not accept value '" + *v + "'");
         if (o.backing_file && *v != "off" && !w.h.extended_l2()) return bad("Backing file and preallocation can only be used at the same time if extended_l2 is enabled");
     }
     if (const auto v = get("data_file")) {
@@ -168,7 +168,7 @@ Task<Result<void>> create_qcow2(Graph& graph, const CreateOptions& o) {
     auto node = co_await graph.open(o.filename, "qcow2", open);
     if (!node) co_return std::unexpected(node.error());
     auto* q = static_cast<Qcow2Node*>(node->get());
-    if (auto r = co_await q->preallocate(w->preallocation); !r) co_return r;
+    if (auto r = co_await q->preallocate(w->preallocation, 0); !r) co_return r;
     co_return co_await (*node)->close();
 }
 
@@ -204,28 +204,41 @@ Task<Result<MeasureResult>> measure_qcow2(Graph&, uint64_t size, Node* source, c
         }
     }
     if (w->preallocation == "full" || w->preallocation == "falloc") needed = all;
-    const auto bytes = [&](uint64_t data) { return plan(h, (w->data_file.empty() ? data : 0) + h.l1_entries).total << h.cluster_bits; };
+    // The tables are sized for a full disk.
+    const auto total = [&](uint64_t data) { return plan(h, (w->data_file.empty() ? data : 0) + h.l1_entries).total << h.cluster_bits; };
     MeasureResult m;
-    m.required = bytes(std::min(needed, all));
-    m.fully_allocated = bytes(all);
+    m.fully_allocated = total(all);
+    m.required = m.fully_allocated - (w->data_file.empty() ? (all - std::min(needed, all)) << h.cluster_bits : 0);
+    if (source != nullptr && h.version == 3 && source->driver() == "qcow2") {
+        auto list = co_await source->bitmaps();
+        if (!list) co_return std::unexpected(list.error());
+        uint64_t clusters = 0, directory = 0;
+        for (const BitmapInfo& b : *list) {
+            const uint64_t bytes = ((source->size() + b.granularity - 1) / b.granularity + 7) / 8;
+            const uint64_t data = (bytes + cluster - 1) / cluster;
+            clusters += data + (data * 8 + cluster - 1) / cluster;
+            directory += align_up(24 + b.name.size(), 8);
+        }
+        m.bitmaps = (clusters << h.cluster_bits) + align_up(directory, cluster);
+    }
     co_return m;
 }
 
 using T = OptionInfo::Type;
+// In the order in which `create` lists what it was given.
 constexpr OptionInfo kOptions[] = {
+    {"cluster_size", T::kSize, "qcow2 cluster size", "65536"},
+    {"extended_l2", T::kBool, "Extended L2 tables", "off"},
+    {"preallocation", T::kString, "Preallocation mode (allowed values: off, metadata, falloc, full)", {}},
+    {"compression_type", T::kString, "Compression method used for image cluster compression", "zlib"},
+    {"size", T::kSize, "Virtual disk size", {}},
+    {"compat", T::kString, "Compatibility level (v2 [0.10] or v3 [1.1])", {}},
     {"backing_file", T::kString, "File name of a base image", {}},
     {"backing_fmt", T::kString, "Image format of the base image", {}},
-    {"cluster_size", T::kSize, "qcow2 cluster size", "65536"},
-    {"compat", T::kString, "Compatibility level (v2 [0.10] or v3 [1.1])", {}},
-    {"compression_type", T::kString, "Compression method used for image cluster compression", "zlib"},
     {"data_file", T::kString, "File name of an external data file", {}},
     {"data_file_raw", T::kBool, "The external data file must stay valid as a raw image", {}},
-    {"extended_l2", T::kBool, "Extended L2 tables", "off"},
     {"lazy_refcounts", T::kBool, "Postpone refcount updates", "off"},
-    {"nocow", T::kBool, "Turn off copy-on-write (valid only on btrfs)", {}},
-    {"preallocation", T::kString, "Preallocation mode (allowed values: off, metadata, falloc, full)", {}},
     {"refcount_bits", T::kNumber, "Width of a reference count entry in bits", "16"},
-    {"size", T::kSize, "Virtual disk size", {}},
 };
 
 }  // namespace
@@ -234,11 +247,21 @@ const Driver kQcow2Driver{"qcow2", Driver::Kind::kFormat, kOptions, probe_qcow2,
 
 namespace qcow2 {
 
-Task<Result<void>> Qcow2Node::preallocate(std::string mode) {
+Task<Result<void>> Qcow2Node::preallocate(std::string mode, uint64_t from) {
     const auto alone = co_await map_.lock();
     const uint64_t cluster = h_.cluster_size();
-    uint64_t begin = 0, end = 0;
-    for (uint64_t at = 0; at < size_;) {
+    struct Run {
+        uint64_t begin, end;
+    };
+    std::vector<Run> runs;
+    for (uint64_t at = align_down(from, cluster); at < size_;) {
+        // A cluster that is there already (the last one before the growth) stays.
+        auto r = co_await l2_for_write(at);
+        if (!r) co_return std::unexpected(r.error());
+        if (entry(*r) != 0) {
+            at += cluster;
+            continue;
+        }
         uint64_t count = std::min<uint64_t>(clusters_of(size_ - at), 1024), host = at;
         if (!data_file_) {
             auto got = co_await allocate(count, false);
@@ -246,22 +269,24 @@ Task<Result<void>> Qcow2Node::preallocate(std::string mode) {
             host = got->first;
             count = got->second;
         }
-        if (begin == 0) begin = host;
         for (uint64_t i = 0; i < count; ++i) {
-            auto r = co_await l2_for_write(at + i * cluster);
+            r = co_await l2_for_write(at + i * cluster);
             if (!r) co_return std::unexpected(r.error());
             set_entry(*r, (host + i * cluster) | kCopied, low_bits(32));
         }
-        end = host + count * cluster;
+        if (!runs.empty() && runs.back().end == host) runs.back().end = host + count * cluster;
+        else runs.push_back({host, host + count * cluster});
         at += count * cluster;
     }
-    if (auto r = co_await flush_metadata(); !r) co_return r;
-    const uint64_t have = data().size();
-    if (end > have)
-        if (auto r = co_await data().truncate(end, mode == "metadata" ? "off" : mode); !r) co_return r;
-    if (mode != "metadata" && have > begin)
-        if (auto r = co_await data().write_zeroes(begin, std::min(have, end) - begin, {}); !r && mode == "full") co_return r;
-    co_return Result<void>{};
+    // Bytes before tables: what the tables name must read as zeroes.
+    for (const Run& run : runs) {
+        const uint64_t have = data().size();
+        if (run.begin < have)
+            if (auto r = co_await data().write_zeroes(run.begin, std::min(run.end, have) - run.begin, {.may_unmap = mode == "metadata"}); !r) co_return r;
+        if (run.end > have)
+            if (auto r = co_await data().truncate(run.end, mode == "metadata" ? "off" : mode); !r) co_return r;
+    }
+    co_return co_await flush_metadata();
 }
 
 }  // namespace qcow2

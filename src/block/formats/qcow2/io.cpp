@@ -109,18 +109,18 @@ Task<Result<void>> Qcow2Node::do_read(uint64_t offset, const IoVec& into) {
 
 // ---- writing
 
-Task<Result<void>> Qcow2Node::mark_dirty() {
-    if (h_.autoclear & Autoclear::kBitmaps) {
-        // Bitmaps that nobody keeps up to date must not be believed later.
-        h_.autoclear &= ~Autoclear::kBitmaps;
-        co_return co_await write_header();
-    }
+Task<Result<void>> Qcow2Node::mark_dirty(uint64_t offset, uint64_t length) {
+    if (bitmaps_.empty()) co_return Result<void>{};
+    if (!bitmaps_marked_)
+        if (auto r = co_await mark_bitmaps_in_use(); !r) co_return r;
+    for (Bitmap& b : bitmaps_)
+        if (b.records()) b.bits.set(offset, length);
     co_return Result<void>{};
 }
 
 Task<Result<void>> Qcow2Node::do_write(uint64_t offset, const IoVec& from, WriteFlags flags) {
     if (damaged_) co_return fail(ErrorKind::kCorrupt, filename_ + ": the image was found to be damaged; writing is refused", EIO);
-    if (auto r = co_await mark_dirty(); !r) co_return r;
+    if (auto r = co_await mark_dirty(offset, from.size()); !r) co_return r;
     if (flags.compressed) {
         for (uint64_t done = 0; done < from.size();) {
             const uint64_t n = std::min<uint64_t>(h_.cluster_size() - ((offset + done) & (h_.cluster_size() - 1)), from.size() - done);
@@ -358,7 +358,7 @@ Task<Result<void>> Qcow2Node::zero_clusters(uint64_t offset, uint64_t length, bo
 
 Task<Result<void>> Qcow2Node::do_write_zeroes(uint64_t offset, uint64_t length, WriteFlags flags) {
     if (damaged_) co_return fail(ErrorKind::kCorrupt, filename_ + ": the image was found to be damaged; writing is refused", EIO);
-    if (auto r = co_await mark_dirty(); !r) co_return r;
+    if (auto r = co_await mark_dirty(offset, length); !r) co_return r;
     const uint64_t cluster = h_.cluster_size();
     const uint64_t end = offset + length;
     uint64_t first = align_up(offset, cluster), last = end == size_ ? align_up(end, cluster) : align_down(end, cluster);
@@ -374,7 +374,7 @@ Task<Result<void>> Qcow2Node::do_write_zeroes(uint64_t offset, uint64_t length, 
 
 Task<Result<void>> Qcow2Node::do_discard(uint64_t offset, uint64_t length) {
     if (damaged_) co_return Result<void>{};
-    if (auto r = co_await mark_dirty(); !r) co_return r;
+    if (auto r = co_await mark_dirty(offset, length); !r) co_return r;
     const uint64_t cluster = h_.cluster_size();
     const uint64_t first = align_up(offset, cluster), end = offset + length;
     const uint64_t last = end == size_ ? align_up(end, cluster) : align_down(end, cluster);

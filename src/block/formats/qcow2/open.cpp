@@ -1,4 +1,4 @@
-// Opening and closing a qcow2 image, what `info` says of it, amending it and changing its size.
+// Opening and closing a qcow2 image, what `info` says of it, and changing its size.
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -77,20 +77,11 @@ Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
     if (h_.snapshot_count > 0)
         if (auto s = co_await snapshots(); !s && !o.check) co_return std::unexpected(s.error());
 
+    if (auto r = co_await load_bitmap_directory(); !r && !o.check) co_return r;
+
     if (!h_.backing_file.empty() && !o.no_backing) {
-        OpenOptions below;
-        below.read_only = true;
-        below.force_share = o.force_share;
-        below.no_io = o.no_io;
-        const auto it = o.options.find("backing");
-        Result<NodePtr> b;
-        if (it != o.options.end() && it->is_object()) {
-            below.options = *it;
-            b = co_await graph_.open_tree(below);
-        } else {
-            b = co_await graph_.open(Graph::resolve_backing(filename_, h_.backing_file), backing_format_name().value_or(""), below);
-        }
-        if (!b) co_return std::unexpected(std::move(b.error()).in("Could not open backing file"));
+        auto b = co_await graph_.open_backing(filename_, h_.backing_file, backing_format_name().value_or(""), o);
+        if (!b) co_return std::unexpected(std::move(b.error()));
         backing_ = *b;
     }
 
@@ -113,7 +104,8 @@ Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
 Task<Result<void>> Qcow2Node::close() {
     Result<void> r;
     if (!read_only_ && !damaged_) {
-        r = co_await flush();
+        if (bitmaps_changed_) r = co_await store_bitmaps();
+        if (auto f = co_await flush(); !f && r) r = f;
         if (r && !frees_.empty()) r = co_await flush();
     }
     if (data_file_)
@@ -152,34 +144,26 @@ Task<Result<void>> Qcow2Node::change_backing(std::optional<std::string> file, st
     co_return co_await write_header();
 }
 
-Task<Result<void>> Qcow2Node::amend(const nlohmann::json& options) {
-    for (const auto& [key, value] : options.items()) {
-        const auto text = value.is_string() ? value.get<std::string>() : value.dump();
-        if (key == "lazy_refcounts") {
-            if (h_.version < 3) co_return fail(ErrorKind::kInvalidArgument, "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)");
-            if (text == "on") h_.compatible |= Compatible::kLazyRefcounts;
-            else h_.compatible &= ~Compatible::kLazyRefcounts;
-        } else if (key == "compat") {
-            if (text == "1.1" || text == "v3") h_.version = 3;
-            else if ((text == "0.10" || text == "v2") && h_.version == 3)
-                co_return fail(ErrorKind::kUnsupported, "Downgrading a qcow2 image to compat=0.10 is not implemented");
-            else if (text != "0.10" && text != "v2") co_return fail(ErrorKind::kInvalidArgument, "Unknown compatibility level '" + text + "'");
-        } else if (key == "backing_file") {
-            if (auto r = co_await change_backing(text, backing_format_name()); !r) co_return r;
-        } else if (key == "backing_fmt") {
-            if (auto r = co_await change_backing(backing_name(), text); !r) co_return r;
-        } else if (key == "size") {
-            if (auto r = co_await truncate(std::stoull(text)); !r) co_return r;
-        } else {
-            co_return fail(ErrorKind::kUnsupported, "Changing the option '" + key + "' of an existing qcow2 image is not implemented");
-        }
-    }
-    co_return co_await write_header();
-}
-
 /// Grows (or shrinks, after discarding what is cut off) the disk; the L1 table moves when it gets too small.
 Task<Result<void>> Qcow2Node::do_truncate(uint64_t size, std::string_view preallocation) {
-    if (preallocation != "off") co_return fail(ErrorKind::kUnsupported, filename_ + ": preallocation when growing qcow2 images is not implemented", ENOTSUP);
+    const uint64_t old_size = size_;
+    if (auto r = co_await grow_or_shrink(size); !r || preallocation == "off" || size <= old_size) co_return r;
+    co_return co_await preallocate(std::string(preallocation), old_size);
+}
+
+Task<Result<void>> Qcow2Node::grow_or_shrink(uint64_t size) {
+    for (const Bitmap& b : bitmaps_)
+        if (b.broken()) co_return fail(ErrorKind::kUnsupported, "Cannot resize the image while its bitmap '" + b.name + "' is inconsistent; remove it first ('bitmap --remove')", ENOTSUP);
+    if (!bitmaps_.empty()) {
+        if (auto r = co_await mark_bitmaps_in_use(); !r) co_return r;
+        for (Bitmap& b : bitmaps_) {
+            if (auto r = co_await load_bits(b); !r) co_return r;
+            b.bits.count = (size + b.bits.granularity - 1) / b.bits.granularity;
+            b.bits.words.resize((b.bits.count + 63) / 64);
+            if (b.bits.count % 64 != 0) b.bits.words.back() &= low_bits(static_cast<unsigned>(b.bits.count % 64));
+        }
+        bitmaps_changed_ = true;
+    }
     if (!snapshots_.empty() && h_.version < 3) co_return fail(ErrorKind::kUnsupported, "Can't resize a version 2 image which has snapshots");
     if (size < size_) {
         const uint64_t cut = align_up(size, h_.cluster_size());

@@ -71,8 +71,8 @@ class Qcow2Node final : public Node {
     [[nodiscard]] std::string_view driver() const noexcept override { return "qcow2"; }
 
     Task<Result<void>> start(const OpenOptions& options);
-    /// Maps every cluster of a new image; mode: metadata, falloc, full.
-    Task<Result<void>> preallocate(std::string mode);
+    /// Maps every cluster from guest offset `from` on that has none yet; mode: metadata, falloc, full.
+    Task<Result<void>> preallocate(std::string mode, uint64_t from);
 
     Task<Result<CheckResult>> check(CheckFix fix) override;
     Task<Result<void>> amend(const nlohmann::json& options) override;
@@ -81,6 +81,13 @@ class Qcow2Node final : public Node {
     Task<Result<void>> snapshot_apply(std::string_view id_or_name) override;
     Task<Result<void>> snapshot_delete(std::string_view id_or_name) override;
     Task<Result<void>> change_backing(std::optional<std::string> file, std::optional<std::string> format) override;
+    Task<Result<std::vector<BitmapInfo>>> bitmaps() override;
+    Task<Result<void>> change_bitmap(BitmapAction action, std::string name, uint32_t granularity) override;
+    Task<Result<BitmapBits>> bitmap_bits(std::string name) override;
+    Task<Result<void>> merge_bitmap(std::string name, BitmapBits from) override;
+    Task<Result<void>> make_empty() override;
+    Task<Result<void>> compact() override;
+    Task<Result<void>> snapshot_open(std::string_view id_or_name) override;
     Task<Result<void>> close() override;
 
     [[nodiscard]] nlohmann::json specific_info() const override;
@@ -163,7 +170,36 @@ class Qcow2Node final : public Node {
     Task<Result<void>> write_new(uint64_t offset, const IoVec& from);
     Task<Result<void>> write_compressed(uint64_t offset, const IoVec& from);
     Task<Result<void>> zero_clusters(uint64_t offset, uint64_t length, bool unmap);
-    Task<Result<void>> mark_dirty();
+    /// [offset, offset + length) is about to change: enabled bitmaps note it.
+    Task<Result<void>> mark_dirty(uint64_t offset, uint64_t length);
+
+    // ---- bitmaps (bitmaps.cpp)
+    struct Bitmap {
+        static constexpr uint32_t kInUse = 1, kAuto = 2, kExtraCompatible = 4;
+        std::string name, extra;
+        uint32_t flags = 0;
+        unsigned granularity_bits = 16;
+        uint64_t table_offset = 0;
+        uint32_t table_entries = 0;
+        bool loaded = false;
+        BitmapBits bits;
+        /// Left behind by a program that ended without storing it: its bits are not known.
+        [[nodiscard]] bool broken() const noexcept { return flags & kInUse; }
+        [[nodiscard]] bool records() const noexcept { return (flags & kAuto) && !broken(); }
+    };
+    Task<Result<void>> load_bitmap_directory();
+    Task<Result<void>> load_bits(Bitmap& b);
+    Task<Result<void>> store_bitmaps();
+    Task<Result<void>> mark_bitmaps_in_use();
+    [[nodiscard]] static std::string bitmap_row(const Bitmap& b, bool in_use);
+    [[nodiscard]] Bitmap* find_bitmap(std::string_view name);
+
+    // ---- amend.cpp
+    Task<Result<void>> change_refcount_width(uint32_t order);
+    Task<Result<void>> downgrade();
+    /// Cuts the file behind its last cluster in use. The caller holds map_ alone.
+    Task<Result<void>> shrink_file();
+    Task<Result<void>> grow_or_shrink(uint64_t size);
     [[nodiscard]] Node& data() const { return data_file_ ? *data_file_ : *file_; }
     [[nodiscard]] bool raw_data_file() const noexcept { return h_.autoclear & Autoclear::kRawDataFile; }
 
@@ -191,6 +227,14 @@ class Qcow2Node final : public Node {
     NodePtr data_file_;
     std::shared_ptr<std::vector<uint8_t>> last_compressed_;  // the last cluster that was decompressed
     uint64_t last_compressed_at_ = UINT64_MAX;
+    std::vector<Bitmap> bitmaps_;
+    uint64_t bitmap_directory_offset_ = 0, bitmap_directory_bytes_ = 0;  // on disk; 0: none
+    struct HostRange {
+        uint64_t offset, bytes;
+    };
+    std::vector<HostRange> removed_bitmap_clusters_;  // free once the directory without them is named
+    bool bitmaps_changed_ = false;           // to be stored at close
+    bool bitmaps_marked_ = false;            // the directory on disk says "in use"
     bool damaged_ = false;                   // corruption was found: no more writing
 };
 

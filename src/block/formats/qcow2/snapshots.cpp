@@ -238,4 +238,19 @@ Task<Result<void>> Qcow2Node::snapshot_delete(std::string_view id_or_name) {
     co_return co_await flush_metadata();
 }
 
+Task<Result<void>> Qcow2Node::snapshot_open(std::string_view id_or_name) {
+    const std::string key(id_or_name);
+    if (!read_only_) co_return fail(ErrorKind::kInvalidArgument, filename_ + ": a snapshot is shown by an image that is open for reading only");
+    const size_t i = index_of(snapshots_, key);
+    if (i == snapshots_.size()) co_return fail(ErrorKind::kNotFound, "Can't find snapshot", ENOENT);
+    auto l1 = co_await Snapshots::load_l1(*this, i);
+    if (!l1) co_return std::unexpected(l1.error());
+    const auto alone = co_await map_.lock();
+    l1_ = std::move(*l1);
+    if (const auto want = snapshots_[i].disk_size) size_ = *want;
+    if (l1_.size() * h_.l2_reach() < size_) co_return corrupt("snapshot " + snapshots_[i].id + " has too small an L1 table");
+    last_compressed_at_ = UINT64_MAX;
+    co_return Result<void>{};
+}
+
 }  // namespace myna::block::qcow2

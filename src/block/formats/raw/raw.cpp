@@ -120,9 +120,6 @@ Task<Result<MeasureResult>> measure_raw(Graph&, uint64_t size, Node* source, con
 int probe_raw(std::span<const uint8_t>, std::string_view) { return 1; }  // when nothing else claims it
 
 constexpr OptionInfo kOptions[] = {
-    {"extent_size_hint", OptionInfo::Type::kSize, "Extent size hint for the image file, 0 to disable", {}},
-    {"nocow", OptionInfo::Type::kBool, "Turn off copy-on-write (valid only on btrfs)", {}},
-    {"preallocation", OptionInfo::Type::kString, "Preallocation mode (allowed values: off, falloc, full)", {}},
     {"size", OptionInfo::Type::kSize, "Virtual disk size", {}},
 };
 

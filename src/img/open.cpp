@@ -1,0 +1,252 @@
+// Opening images as the options of a command say, secrets, and the values of -o.
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "img/tool.h"
+
+namespace myna::img {
+
+using nlohmann::json;
+
+namespace {
+
+/// RFC 4648 base64, blanks and line ends allowed.
+std::optional<std::string> from_base64(std::string_view s) {
+    std::string out;
+    uint32_t bits = 0;
+    unsigned have = 0;
+    for (const char c : s) {
+        if (c == '\n' || c == '\r' || c == ' ' || c == '=') continue;
+        static constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        const size_t d = kDigits.find(c);
+        if (d == std::string_view::npos) return std::nullopt;
+        bits = bits << 6 | static_cast<uint32_t>(d);
+        have += 6;
+        if (have >= 8) {
+            have -= 8;
+            out += static_cast<char>(bits >> have);
+        }
+    }
+    return out;
+}
+
+bool take_object(Tool& tool, const std::string& given) {
+    json o;
+    if (given.starts_with('{')) {
+        o = json::parse(given, nullptr, false);
+        if (!o.is_object()) return tool.error("--object: not a JSON object: " + given), false;
+    } else {
+        // The first item without a name is the type.
+        const size_t comma = given.find(',');
+        const std::string type = given.substr(0, comma);
+        auto rest = Graph::parse_image_opts(comma == std::string::npos ? std::string_view{} : std::string_view(given).substr(comma + 1));
+        o = std::move(*rest);
+        if (type.starts_with("qom-type=")) o["qom-type"] = type.substr(9);
+        else o["qom-type"] = type;
+    }
+    const std::string type = o.value("qom-type", "");
+    if (type != "secret") {
+        tool.error("--object " + type + ": only 'secret' objects are there");
+        return false;
+    }
+    if (!o.contains("id")) return tool.error("Parameter 'id' is missing"), false;
+    for (const char* k : {"keyid", "iv"})
+        if (o.contains(k)) return tool.error(std::string("--object secret: encrypted secrets ('") + k + "') are not implemented; use file="), false;
+    std::string data;
+    if (o.contains("data") && o.contains("file")) return tool.error("'file' and 'data' are mutually exclusive"), false;
+    if (o.contains("data")) {
+        data = o["data"].get<std::string>();
+    } else if (o.contains("file")) {
+        std::ifstream f(o["file"].get<std::string>(), std::ios::binary);
+        if (!f) return tool.error("Unable to read " + o["file"].get<std::string>() + ": Failed to open file"), false;
+        data.assign(std::istreambuf_iterator<char>(f), {});
+    } else {
+        return tool.error("Must provide 'file' or 'data'"), false;
+    }
+    const std::string format = o.value("format", "raw");
+    if (format == "base64") {
+        auto d = from_base64(data);
+        if (!d) return tool.error("Base64 data is not valid"), false;
+        data = std::move(*d);
+    } else if (format != "raw") {
+        return tool.error("Invalid parameter '" + format + "'"), false;
+    }
+    tool.graph.add_secret(o["id"].get<std::string>(), std::move(data));
+    return true;
+}
+
+}  // namespace
+
+bool take_objects(Tool& tool, const Args& args) {
+    const auto all = args.all("object");
+    return std::all_of(all.begin(), all.end(), [&](const std::string& o) { return take_object(tool, o); });
+}
+
+bool set_cache_mode(OpenOptions& o, std::string_view mode) {
+    o.direct = mode == "none" || mode == "off" || mode == "directsync";
+    o.writethrough = mode == "writethrough" || mode == "directsync";
+    o.unsafe_cache = mode == "unsafe";
+    return o.direct || o.writethrough || o.unsafe_cache || mode == "writeback";
+}
+
+Task<NodePtr> open_image(Tool& tool, Wanted w) {
+    OpenOptions o;
+    o.options = json::object();
+    o.read_only = !w.writable;
+    o.force_share = w.force_share;
+    o.no_backing = w.no_backing;
+    o.no_io = w.no_io;
+    o.check = w.check;
+    o.writable_backing = w.writable_backing;
+    if (!set_cache_mode(o, w.cache)) {
+        tool.error("Invalid cache option: " + w.cache);
+        co_return nullptr;
+    }
+    Result<NodePtr> r;
+    if (w.image_opts) {
+        if (!w.format.empty()) {
+            tool.error("--image-opts and --format are mutually exclusive");
+            co_return nullptr;
+        }
+        auto tree = Graph::parse_image_opts(w.name);
+        if (!tree) {
+            tool.error(tree.error());
+            co_return nullptr;
+        }
+        o.options = std::move(*tree);
+        r = co_await tool.graph.open_tree(std::move(o));
+    } else {
+        r = co_await tool.graph.open(w.name, w.format, std::move(o));
+    }
+    if (!r) {
+        // Protocol errors name the file themselves; the documented tool says the name twice then, and so do we.
+        std::string m = r.error().message;
+        const std::string own = w.name + ": ";
+        if (m.starts_with(own)) m.erase(0, own.size());
+        tool.error("Could not open '" + w.name + "': " + m);
+        co_return nullptr;
+    }
+    if (w.writable && !w.image_opts && w.format.empty() && (*r)->driver() == "raw" && !w.name.starts_with("json:"))
+        std::fprintf(stderr,
+                     "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
+                     "         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n"
+                     "         Specify the 'raw' format explicitly to remove the restrictions.\n",
+                     w.name.c_str());
+    co_return *r;
+}
+
+json creation_options(const std::vector<std::string>& given) {
+    json out = json::object();
+    for (const std::string& g : given) {
+        for (size_t at = 0; at <= g.size();) {
+            std::string item;
+            for (; at < g.size(); ++at) {
+                if (g[at] != ',') item += g[at];
+                else if (at + 1 < g.size() && g[at + 1] == ',') item += g[at++];
+                else break;
+            }
+            ++at;
+            if (item.empty()) continue;
+            const size_t eq = item.find('=');
+            if (eq == std::string::npos) out[item.starts_with("no") && item != "nocow" ? item.substr(2) : item] = item.starts_with("no") && item != "nocow" ? "off" : "on";
+            else out[item.substr(0, eq)] = item.substr(eq + 1);
+        }
+    }
+    return out;
+}
+
+bool asks_for_help(const std::vector<std::string>& given) {
+    for (const std::string& g : given) {
+        const std::string padded = "," + g + ",";
+        if (padded.find(",help,") != std::string::npos || padded.find(",?,") != std::string::npos) return true;
+    }
+    return false;
+}
+
+namespace {
+
+const char* type_name(block::OptionInfo::Type t) {
+    using T = block::OptionInfo::Type;
+    switch (t) {
+        case T::kBool: return "bool (on/off)";
+        case T::kSize: return "size";
+        case T::kNumber: return "num";
+        case T::kString: break;
+    }
+    return "str";
+}
+
+void print_options(std::vector<const block::OptionInfo*> list) {
+    std::sort(list.begin(), list.end(), [](auto* a, auto* b) { return a->name < b->name; });
+    list.erase(std::unique(list.begin(), list.end(), [](auto* a, auto* b) { return a->name == b->name; }), list.end());
+    for (const block::OptionInfo* o : list) {
+        std::string left = "  " + std::string(o->name) + "=<" + type_name(o->type) + ">";
+        std::printf("%-24s - %.*s\n", left.c_str(), static_cast<int>(o->help.size()), o->help.data());
+    }
+}
+
+}  // namespace
+
+int print_creation_help(const Tool& tool, std::string_view format, const std::optional<std::string>& filename) {
+    const block::Driver* d = block::find_driver(format);
+    if (d == nullptr) return tool.error("Unknown file format '" + std::string(format) + "'");
+    if (d->create == nullptr) return tool.error("Format driver '" + std::string(format) + "' does not support image creation");
+    std::vector<const block::OptionInfo*> list;
+    for (const auto& o : d->create_options) list.push_back(&o);
+    if (filename) {
+        for (const auto& o : block::find_driver("file")->create_options) list.push_back(&o);
+        std::printf("Supported options:\n");
+        print_options(list);
+        return 0;
+    }
+    // What belongs to the protocol is listed when a file is named.
+    if (d->name == "raw" || d->kind == block::Driver::Kind::kFormat)
+        std::erase_if(list, [&](const block::OptionInfo* o) {
+            const auto& file = block::find_driver("file")->create_options;
+            return std::any_of(file.begin(), file.end(), [&](const auto& f) { return f.name == o->name && f.name != "preallocation" && f.name != "size"; });
+        });
+    std::printf("Supported %.*s options:\n", static_cast<int>(format.size()), format.data());
+    print_options(list);
+    std::printf("\nThe protocol level may support further options.\nSpecify the target filename to include those options.\n");
+    return 0;
+}
+
+Result<void> check_creation_options(const block::Driver& format, json& options) {
+    using T = block::OptionInfo::Type;
+    for (auto& [key, value] : options.items()) {
+        const block::OptionInfo* info = nullptr;
+        for (const auto& o : format.create_options)
+            if (o.name == key) info = &o;
+        if (const block::Driver* file = block::find_driver("file"); info == nullptr)
+            for (const auto& o : file->create_options)
+                if (o.name == key) info = &o;
+        if (info == nullptr) {
+            std::vector<std::string_view> known;
+            for (const auto& o : format.create_options) known.push_back(o.name);
+            const std::string guess = nearest(key, known);
+            return fail(ErrorKind::kInvalidArgument, "Invalid parameter '" + key + "'" + (guess.empty() ? "" : "\nDid you mean '" + guess + "'?"));
+        }
+        const std::string v = value.get<std::string>();
+        if (info->type == T::kBool && v != "on" && v != "off") {
+            if (v == "yes" || v == "true" || v == "y") value = "on";
+            else if (v == "no" || v == "false" || v == "n") value = "off";
+            else return fail(ErrorKind::kInvalidArgument, "Parameter '" + key + "' expects 'on' or 'off'");
+        }
+        if (info->type == T::kSize) {
+            uint64_t bytes = 0;
+            const SizeError e = parse_size(v, bytes, UINT64_MAX);
+            if (e == SizeError::kRange) return fail(ErrorKind::kInvalidArgument, "Value '" + v + "' is out of range for parameter '" + key + "'");
+            if (e != SizeError::kNone)
+                return fail(ErrorKind::kInvalidArgument, "Parameter '" + key + "' expects a non-negative number below 2^64\nOptional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.");
+            value = std::to_string(bytes);
+        }
+        if (info->type == T::kNumber && (v.empty() || v.find_first_not_of("0123456789") != std::string::npos))
+            return fail(ErrorKind::kInvalidArgument, "Parameter '" + key + "' expects a number");
+    }
+    return {};
+}
+
+}  // namespace myna::img
