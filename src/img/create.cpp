@@ -109,11 +109,9 @@ constexpr Option kOptions[] = {
     {'b', "backing", "FILE", "show this image wherever the new one has nothing"},
     {'F', "backing-format", "FMT", "the backing file's format"},
     {'u', "backing-unsafe", "", "do not open the backing file to check it"},
-    {'o', "options", "OPTIONS", "the format's own options, name=value,…; 'help' lists them"},
-    kOptObject, kOptQuiet, {'S', "", "SECTORS", "not an option of create any more"}};
+    {'o', "options", "OPTIONS", "the format's own options, name=value,…; 'help' lists them"}, kOptObject, kOptQuiet};
 
 Task<int> run(Tool& tool, Args& a) {
-    if (a.has("S")) co_return tool.usage("unrecognized option '-S'");
     NewImage w;
     w.format = a.get("format", "raw");
     const auto given = a.all("options");

@@ -44,6 +44,25 @@ def check_program(name, prefix, build):
             expect(re.search(r"version \d+\.\d+", output(folder / link, "-version")), f"{folder / link} -version fails")
 
 
+def check_img(prefix, build):
+    """myna-img has commands: each command's options are in the manual, and its compatibility name answers."""
+    program = prefix / "bin/myna-img"
+    manual = prefix / "share/man/man1/myna-img.1"
+    expect(manual.exists(), "the manual of myna-img is not installed")
+    described = manual.read_text().replace("\\-", "-") if manual.exists() else ""
+    commands = re.findall(r"^  ([a-z]+) ", output(program, "--help"), re.M)
+    expect(len(commands) > 10, "myna-img --help lists no commands")
+    for command in commands:
+        section = re.search(rf'^\.SS "{command} .*?(?=^\.S[SH]|\Z)', described, re.M | re.S)
+        expect(section, f"the manual of myna-img does not describe {command}")
+        for option in re.findall(r"^  (?:-\w, )?(--?[\w-]+)", output(program, command, "--help"), re.M):
+            expect(section and option in section.group(), f"the manual of myna-img does not describe {command} {option}")
+    for file in ("bash-completion/completions/myna-img", "zsh/site-functions/_myna-img"):
+        expect((prefix / "share" / file).exists(), f"share/{file} is not installed")
+    for folder in (prefix / "libexec/myna/compat", build / "bin/compat"):
+        expect(output(folder / "qemu-img", "--version").startswith("qemu-img version "), f"{folder / 'qemu-img'} --version does not name qemu-img")
+
+
 def main():
     build = pathlib.Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as folder:
@@ -51,6 +70,7 @@ def main():
         if done.returncode:
             sys.exit(f"cmake --install fails:\n{done.stdout}{done.stderr}")
         check_program("myna-user", pathlib.Path(folder), build)
+        check_img(pathlib.Path(folder), build)
         completion = pathlib.Path(folder) / "share/bash-completion/completions/myna-user"
         typed = f'source {completion}; COMP_WORDS=({folder}/bin/myna-user -st); COMP_CWORD=1; _myna_user {folder}/bin/myna-user; echo "${{COMPREPLY[@]}}"'
         expect("-strace" in output("bash", "-c", typed), "bash completes -st to something else than -strace")

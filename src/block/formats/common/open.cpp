@@ -15,20 +15,7 @@ Task<Result<NodePtr>> open_below(Graph& graph, const OpenOptions& o) {
 }
 
 Task<Result<NodePtr>> open_backing(Graph& graph, std::string image, std::string name, std::string format, const OpenOptions& above) {
-    OpenOptions below;
-    below.read_only = true;
-    below.force_share = above.force_share;
-    below.no_io = above.no_io;
-    const auto it = above.options.find("backing");
-    Result<NodePtr> b;
-    if (it != above.options.end() && it->is_object()) {
-        below.options = *it;
-        b = co_await graph.open_tree(below);
-    } else {
-        b = co_await graph.open(Graph::resolve_backing(image, name), format, below);
-    }
-    if (!b) co_return std::unexpected(std::move(b.error()).in("Could not open backing file"));
-    co_return b;
+    co_return co_await graph.open_backing(std::move(image), std::move(name), std::move(format), above);
 }
 
 Task<Result<std::vector<uint8_t>>> read_bytes(Node& file, uint64_t offset, size_t n) {
