@@ -44,6 +44,8 @@ struct Block {
     int32_t* insn_deltas;   // guest PC of each instruction, relative to pc
     ir::GuestRange* ranges;
     Exit* incoming;
+    uint32_t* stub_fields;  // EngineOptions::keep_relocations: x64::CompiledBlock's; else null
+    uint32_t stub_field_count;
 
     [[nodiscard]] uint64_t insn_pc(unsigned index) const noexcept { return pc + static_cast<int64_t>(insn_deltas[index]); }
 };

@@ -47,6 +47,12 @@ class BlockMap {
 
     /// Makes `b` findable and notes its pages.
     void publish(Block* b);
+    /// Puts `now` in the place of `old`, of the same PC and mode: found instead of it, and linked to from now on. Whoever
+    /// is inside the old one leaves it at its next exit.
+    void replace(Block* old, Block* now) {
+        remove(old);
+        publish(now);
+    }
     /// Patches `from` to jump to `to`. Both must be valid and of one mode.
     void link(Exit& from, Block& to);
 

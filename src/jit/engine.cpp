@@ -117,6 +117,11 @@ class JitEngine final : public Engine {
     void after_fork_parent() override { mutex_.unlock(); }
     void after_fork_child(Vcpu& survivor) override;
     std::string stats() const override;
+    Result<RegionSource> snapshot_region(std::span<const uint64_t> blocks, uint32_t mode) override;
+    Result<void> install_region(const RegionSource& source, const ir::Function& region) override;
+    [[nodiscard]] persist::Key persist_key() const override { return translator_->key(); }
+    Result<persist::SavedBlock> save_block(uint64_t pc, uint32_t mode) override;
+    Result<void> load_block(const persist::SavedBlock& block) override;
 
     /// Under the lock, outside any section: the block at `pc`, translated if need be.
     Block* find_or_translate(uint64_t pc, uint32_t mode);
@@ -147,6 +152,7 @@ class JitEngine final : public Engine {
     void wait_until_left();
     void purge(const std::vector<Block*>& removed);
     std::vector<Block*> removed_;  // scratch
+    uint64_t generation_ = 1;      // of guest code: raised by each invalidation; under the lock
     std::atomic<uint32_t>* copying_ = nullptr;  // shared with forked children: how many still copy the cache
 };
 
@@ -397,11 +403,73 @@ void JitEngine::invalidate(uint64_t addr, uint64_t len) {
     if (len == 0) return;
     len = std::min(len, ~addr);
     const std::lock_guard lock(mutex_);
+    ++generation_;
     removed_.clear();
     map_->remove_range(addr, len, removed_);
     if (removed_.empty()) return;
     purge(removed_);
     translator_->stats.invalidated += removed_.size();
+}
+
+Result<RegionSource> JitEngine::snapshot_region(std::span<const uint64_t> blocks, uint32_t mode) {
+    RegionSource source;
+    source.blocks.assign(blocks.begin(), blocks.end());
+    source.mode = mode;
+    const std::lock_guard lock(mutex_);
+    source.generation = generation_;
+    for (const uint64_t pc : blocks) {
+        const std::vector<ir::GuestRange>& ranges = translator_->ranges_of(pc, mode);
+        if (ranges.empty()) return fail(ErrorKind::kNotFound, "a block of the region has no code");
+        for (const ir::GuestRange& r : ranges) {
+            const auto* p = reinterpret_cast<const uint8_t*>(opt_.guest_base + r.pc);
+            source.code.push_back({r.pc, {p, p + r.bytes}});
+        }
+    }
+    return source;
+}
+
+Result<void> JitEngine::install_region(const RegionSource& source, const ir::Function& region) {
+    const std::lock_guard lock(mutex_);
+    for (unsigned tries = 0; tries < 3; ++tries) {
+        if (source.generation != generation_) return fail(ErrorKind::kInterrupted, "guest code was changed since the region's snapshot");
+        Block* now = translator_->compile(region);
+        if (now == nullptr) {
+            evict();
+            continue;
+        }
+        if (Block* old = map_->find(region.pc, region.mode)) {
+            removed_.assign(1, old);
+            map_->replace(old, now);
+            purge(removed_);
+        } else {
+            map_->publish(now);
+        }
+        return {};
+    }
+    return fail(ErrorKind::kNoSpace, "a region does not fit an empty code cache region");
+}
+
+Result<persist::SavedBlock> JitEngine::save_block(uint64_t pc, uint32_t mode) {
+    if (!opt_.keep_relocations) return fail(ErrorKind::kUnsupported, "this engine does not keep what saving translations needs");
+    const std::lock_guard lock(mutex_);
+    const Block* b = map_->find(pc, mode);
+    if (b == nullptr) return fail(ErrorKind::kNotFound, "there is no translation");
+    return translator_->save(*b);
+}
+
+Result<void> JitEngine::load_block(const persist::SavedBlock& block) {
+    const std::lock_guard lock(mutex_);
+    if (map_->find(block.pc, block.mode) != nullptr) return fail(ErrorKind::kInvalidArgument, "there is a translation already");
+    for (unsigned tries = 0; tries < 3; ++tries) {
+        const auto b = translator_->load(block);
+        if (!b) return std::unexpected(b.error());
+        if (*b != nullptr) {
+            map_->publish(*b);
+            return {};
+        }
+        evict();
+    }
+    return fail(ErrorKind::kNoSpace, "a translation does not fit an empty code cache region");
 }
 
 Engine::HostFault JitEngine::on_host_fault(Vcpu& vcpu, int, const siginfo_t*, void* ucontext) noexcept {
@@ -472,6 +540,16 @@ std::string JitEngine::stats() const {
 }
 
 }  // namespace
+
+namespace {
+std::unexpected<Error> not_translated() { return fail(ErrorKind::kUnsupported, "this engine makes no translations"); }
+}  // namespace
+
+Result<RegionSource> Engine::snapshot_region(std::span<const uint64_t>, uint32_t) { return not_translated(); }
+Result<void> Engine::install_region(const RegionSource&, const ir::Function&) { return not_translated(); }
+persist::Key Engine::persist_key() const { return {}; }
+Result<persist::SavedBlock> Engine::save_block(uint64_t, uint32_t) { return not_translated(); }
+Result<void> Engine::load_block(const persist::SavedBlock&) { return not_translated(); }
 
 Result<std::unique_ptr<Engine>> Engine::create(const guest::GuestArch& arch, const guest::CpuConfig& cpu,
                                                const EngineOptions& opt, GuestMemory& memory) {

@@ -13,6 +13,8 @@
 
 #include "base/result.h"
 #include "guest/common/arch.h"
+#include "jit/persist/format.h"
+#include "jit/region.h"
 
 namespace myna::jit {
 
@@ -33,6 +35,7 @@ struct EngineOptions {
     std::vector<std::string> jit_disable;   // fold, share, forward, dead-sets, fuse, pin, chain, indirect-cache
     std::vector<std::string> host_mask;     // host features to ignore
     bool one_insn_per_block = false;
+    bool keep_relocations = false;          // save_block() will be asked for
     bool jit_stats = false;
     bool perf_map = false, jitdump = false;
 };
@@ -78,6 +81,21 @@ class Engine {
 
     /// --jit-stats, as text.
     virtual std::string stats() const = 0;
+
+    // ---- regions (jit/region.h). Any thread. An engine that does not translate: kUnsupported.
+    /// The guest code of blocks that are to become a region. kNotFound: one cannot be fetched.
+    virtual Result<RegionSource> snapshot_region(std::span<const uint64_t> blocks, uint32_t mode);
+    /// Compiles optimise_region()'s Function and puts it in the place of the block at its head. kInterrupted: guest code
+    /// was changed since the snapshot; nothing was done.
+    virtual Result<void> install_region(const RegionSource& source, const ir::Function& region);
+
+    // ---- translations on disk (jit/persist/format.h)
+    /// What translations of this engine depend on besides guest code.
+    [[nodiscard]] virtual persist::Key persist_key() const;
+    /// The translation of (pc, mode), as it was before linking. kNotFound: there is none. keep_relocations must be on.
+    virtual Result<persist::SavedBlock> save_block(uint64_t pc, uint32_t mode);
+    /// Makes a saved translation this engine's. kInvalidArgument: the guest's code differs, or there is a translation.
+    virtual Result<void> load_block(const persist::SavedBlock& block);
 };
 
 /// One guest CPU: its state and the means to run it. Used by the thread that runs it, but for request_exit.

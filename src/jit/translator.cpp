@@ -32,6 +32,9 @@ Translator::Translator(const guest::GuestArch& arch, const guest::CpuConfig& cpu
 }
 
 Result<void> Translator::start(const x64::Options& codegen) {
+    codegen_ = codegen;
+    stubs_at_ = cache_.exec_address();
+    compiled_.keep_stub_fields = opt_.keep_relocations;
     compiler_ = std::make_unique<x64::Compiler>(arch_, codegen);
     auto stubs = compiler_->emit_stubs(cache_.free_space(), cache_.exec_address());
     if (!stubs) return std::unexpected(stubs.error());
@@ -68,6 +71,24 @@ Block* Translator::translate(uint64_t pc, uint32_t mode) {
     return b;
 }
 
+Block* Translator::compile(const ir::Function& f) {
+    const uint64_t host = cache_.exec_address();
+    compiled_.clear();
+    if (!compiler_->compile(f, cache_.free_space(), host, compiled_)) return nullptr;
+    Block* b = record(f, host);
+    cache_.commit(compiled_.code_bytes, b);
+    if (perf_.on()) [[unlikely]] perf_.add(host, b->code_bytes, cache_.writable(host), f.pc);
+    if (log_.on(Log::kInAsm | Log::kOp | Log::kOpOpt | Log::kOutAsm)) [[unlikely]] log_block(f, *b);
+    return b;
+}
+
+const std::vector<ir::GuestRange>& Translator::ranges_of(uint64_t pc, uint32_t mode) {
+    fetcher_.begin();
+    builder_.begin(pc, mode);
+    arch_.lift_block(builder_, fetcher_, cpu_, limits_);
+    return fetcher_.ranges;
+}
+
 Block* Translator::record(const ir::Function& f, uint64_t host) {
     BlockArena& arena = map_.arena();
     Block* b = arena.make<Block>(1);
@@ -98,6 +119,11 @@ Block* Translator::record(const ir::Function& f, uint64_t host) {
     b->range_count = static_cast<uint8_t>(std::min<size_t>(f.ranges.size(), 255));
     b->ranges = arena.make<ir::GuestRange>(b->range_count);
     std::copy_n(f.ranges.begin(), b->range_count, b->ranges);
+    if (!compiled_.stub_fields.empty()) {
+        b->stub_field_count = static_cast<uint32_t>(compiled_.stub_fields.size());
+        b->stub_fields = arena.make<uint32_t>(b->stub_field_count);
+        std::copy(compiled_.stub_fields.begin(), compiled_.stub_fields.end(), b->stub_fields);
+    }
     return b;
 }
 

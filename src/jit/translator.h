@@ -33,6 +33,17 @@ class Translator {
     /// Translates and publishes the block at `pc`; nullptr when the current region is full (evict, then try again).
     Block* translate(uint64_t pc, uint32_t mode);
 
+    /// Compiles `f` as it is and enters it in the cache, unpublished; nullptr when the region is full.
+    Block* compile(const ir::Function& f);
+    /// What the block at `pc` would be made of: lifts it and gives the bytes that were looked at. Empty: nothing there.
+    [[nodiscard]] const std::vector<ir::GuestRange>& ranges_of(uint64_t pc, uint32_t mode);
+
+    // ---- translations on disk (translator_saved.cpp)
+    [[nodiscard]] persist::Key key() const;
+    [[nodiscard]] persist::SavedBlock save(const Block& b) const;
+    /// Enters a saved block, unpublished. nullptr: the region is full. kInvalidArgument: guest code differs.
+    Result<Block*> load(const persist::SavedBlock& s);
+
     Stats stats;
 
   private:
@@ -53,6 +64,8 @@ class Translator {
     std::unique_ptr<x64::Compiler> compiler_;
     x64::CompiledBlock compiled_;
     x64::Stubs stubs_;
+    x64::Options codegen_;
+    uint64_t stubs_at_ = 0;  // executable address of the cache's first byte
 };
 
 }  // namespace myna::jit

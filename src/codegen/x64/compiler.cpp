@@ -24,6 +24,7 @@ void CompiledBlock::clear() {
     exits.clear();
     faults.clear();
     guest_pcs.clear();
+    stub_fields.clear();
 }
 
 Selector::Selector(const guest::GuestArch& arch, const Options& opt, const Layout& layout)

@@ -77,6 +77,8 @@ struct CompiledBlock {
     std::vector<ExitSite> exits;
     std::vector<FaultPoint> faults;   // ascending host_offset
     std::vector<uint64_t> guest_pcs;  // of the block's guest instructions, in order
+    std::vector<uint32_t> stub_fields;  // offsets of rel32 fields that lead to stubs: all that ties the code to its place;
+    bool keep_stub_fields = false;      // noted when this is set (translations that go to disk)
     void clear();
 };
 

@@ -207,7 +207,10 @@ class Selector {
     void exit_jump(uint64_t target);
     void poll(uint64_t target);
     void call_stub(uint64_t stub) { rel_to(e.call32(), stub); }
-    void rel_to(uint32_t field, uint64_t stub) { e.set_rel32(field, static_cast<uint32_t>(stub - exec_)); }
+    void rel_to(uint32_t field, uint64_t stub) {
+        if (out_->keep_stub_fields) [[unlikely]] out_->stub_fields.push_back(field);
+        e.set_rel32(field, static_cast<uint32_t>(stub - exec_));
+    }
     void store_pc(uint64_t pc);
 
     const guest::GuestArch& arch_;
