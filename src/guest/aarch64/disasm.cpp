@@ -171,13 +171,13 @@ std::string disassemble(uint64_t pc, std::span<const uint8_t> bytes, unsigned* l
     if (bytes.size() < 4) return "";
     uint32_t raw = 0;
     std::memcpy(&raw, bytes.data(), 4);
-    const auto m = match(kDecodeTable, raw, 32, pc);
+    const auto m = match(decode_table(), raw, 32, pc);
     if (!m) return "";
     if (m->has("immr") && m->has("n") &&
         !decode_bitmask(static_cast<unsigned>(m->field("n")), static_cast<unsigned>(m->field("imms")),
                         static_cast<unsigned>(m->field("immr"))))
         return "";
-    return guest::disassemble(kDecodeTable, *m);
+    return guest::disassemble(decode_table(), *m);
 }
 
 }  // namespace myna::guest::aarch64

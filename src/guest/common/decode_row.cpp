@@ -44,6 +44,20 @@ int64_t RowMatch::field(std::string_view name) const noexcept {
     return 0;
 }
 
+UnpackedTable::UnpackedTable(const PackedTable& p, bool (*enabled)(uint16_t, const CpuConfig&),
+                             std::string (*format)(uint8_t, int64_t, const RowMatch&)) {
+    const auto text = [&](PackedString s) { return std::string_view(p.strings + (s >> 8), s & 255); };
+    for (const PackedField& f : p.fields) fields_.push_back({text(f.name), f.is_signed, f.width, p.pieces.subspan(f.first_piece, f.pieces)});
+    for (const PackedText& t : p.texts) texts_.push_back({text(t.literal), t.field, t.style, t.has_operand});
+    const std::span<const DecodeField> fields(fields_);
+    const std::span<const TextPiece> texts(texts_);
+    for (const PackedRow& r : p.rows)
+        rows_.push_back({text(r.name), text(r.handler), r.id, r.width, r.mask, r.value, r.should_be_zero, r.should_be_one,
+                         fields.subspan(r.first_field, r.fields), p.constraints.subspan(r.first_constraint, r.constraints),
+                         texts.subspan(r.first_text, r.texts), text(r.feature)});
+    table_ = {rows_, enabled, format};
+}
+
 std::optional<RowMatch> match(const DecodeTable& table, uint32_t raw, unsigned width, uint64_t pc, const CpuConfig* cpu) {
     for (const DecodeRow& row : table.rows)
         if (row.width == width && row.matches(raw) && (!cpu || table.enabled(row.id, *cpu))) return RowMatch{&row, raw, pc};

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "guest/common/arch.h"
 
@@ -80,6 +81,54 @@ struct DecodeTable {
     std::span<const DecodeRow> rows;
     bool (*enabled)(uint16_t id, const CpuConfig& cpu);
     std::string (*format)(uint8_t style, int64_t value, const RowMatch& match);
+};
+
+// ---- The table as the generator writes it: indices and offsets, no pointers. The emulator is position independent, so
+// each pointer in a table would be a relocation, and each page of them private memory, at every start of a process.
+
+/// A text: offset << 8 | length in the table's strings.
+using PackedString = uint32_t;
+struct PackedField {
+    PackedString name;
+    uint16_t first_piece;
+    uint8_t pieces, width;
+    bool is_signed;
+};
+struct PackedText {
+    PackedString literal;
+    int16_t field;
+    uint8_t style;
+    bool has_operand;
+};
+struct PackedRow {
+    PackedString name, handler, feature;
+    uint32_t mask, value, should_be_zero, should_be_one;
+    uint16_t id;
+    uint8_t width;
+    uint16_t first_field, first_constraint, first_text;
+    uint8_t fields, constraints, texts;
+};
+struct PackedTable {
+    const char* strings;
+    std::span<const FieldPiece> pieces;
+    std::span<const PackedField> fields;
+    std::span<const DecodeConstraint> constraints;
+    std::span<const PackedText> texts;
+    std::span<const PackedRow> rows;
+};
+
+/// The rows of a packed table, which must outlive it.
+class UnpackedTable {
+  public:
+    UnpackedTable(const PackedTable& packed, bool (*enabled)(uint16_t, const CpuConfig&),
+                  std::string (*format)(uint8_t, int64_t, const RowMatch&));
+    [[nodiscard]] const DecodeTable& table() const noexcept { return table_; }
+
+  private:
+    std::vector<DecodeField> fields_;
+    std::vector<TextPiece> texts_;
+    std::vector<DecodeRow> rows_;
+    DecodeTable table_;
 };
 
 using Rng = std::mt19937_64;

@@ -90,8 +90,8 @@ std::string disassemble_insn(uint64_t pc, std::span<const uint8_t> bytes, unsign
         if (bytes.size() < 4) return {};
         std::memcpy(&raw, bytes.data(), 4);
     }
-    const auto m = match(kDecodeTable, raw, *length * 8, pc);
-    return m ? disassemble(kDecodeTable, *m) : std::string{};
+    const auto m = match(decode_table(), raw, *length * 8, pc);
+    return m ? disassemble(decode_table(), *m) : std::string{};
 }
 
 }  // namespace myna::guest::riscv64

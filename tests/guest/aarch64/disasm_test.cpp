@@ -100,7 +100,7 @@ void compare(const std::vector<uint32_t>& words, Tally& tally, bool valid_only) 
         // objdump knows more system registers by name; system instructions only have to agree that they are there.
         const std::string mnemonic = ours.substr(0, ours.find(' '));
         if ((mnemonic == "mrs" || mnemonic == "msr" || mnemonic == "sys" || mnemonic == "sysl") && !other.empty()) other = ours;
-        const auto m = match(kDecodeTable, words[i], 32);
+        const auto m = match(decode_table(), words[i], 32);
         if (m && (constrained_unpredictable(*m) || (other.starts_with("hint ") && m->row->name != "hint"))) continue;
         ++tally.compared;
         if (ours == other) continue;
@@ -129,10 +129,10 @@ bool objdump_lacks(const DecodeRow& row) {
 TEST(Aarch64Disasm, EveryRowReadsAsObjdumpWritesIt) {
     Rng rng(1);
     std::vector<uint32_t> words;
-    for (const DecodeRow& row : kRows) {
+    for (const DecodeRow& row : decode_table().rows) {
         if (objdump_lacks(row) || is_simd(row.value)) continue;
         for (unsigned n = 0; n < samples_per_row(); ++n)
-            if (const auto raw = random_insn(kDecodeTable, row, rng)) words.push_back(*raw);
+            if (const auto raw = random_insn(decode_table(), row, rng)) words.push_back(*raw);
     }
     Tally tally;
     compare(words, tally, false);

@@ -77,7 +77,7 @@ class RandomStreams : public ::testing::TestWithParam<myna::test::HostMask> {
             Outcome o = compare(code, start);
             tally.add(o.skipped ? 0 : code.size());
             skipped += o.skipped;
-            if (o.skipped && length == 1) ++skipped_rows[std::string(match(kDecodeTable, code[0], 32)->row->name)];
+            if (o.skipped && length == 1) ++skipped_rows[std::string(match(decode_table(), code[0], 32)->row->name)];
             if (o.same) continue;
             std::span<const uint32_t> part = code;
             for (size_t prefix = 1; prefix <= code.size(); ++prefix) {
@@ -87,7 +87,7 @@ class RandomStreams : public ::testing::TestWithParam<myna::test::HostMask> {
                 o = p;
                 break;
             }
-            const auto m = match(kDecodeTable, part.back(), 32);
+            const auto m = match(decode_table(), part.back(), 32);
             const std::string row(m ? m->row->name : "?");
             if (seen[row]++ == 0)
                 ADD_FAILURE() << "seed " << first + n << " (" << row << ")\n" << listing(part) << o.text;
@@ -102,14 +102,14 @@ class RandomStreams : public ::testing::TestWithParam<myna::test::HostMask> {
 
     static StreamMaker maker(bool base, bool simd) {
         static const size_t first_simd = [] {
-            for (size_t n = 0; n < kRows.size(); ++n)
-                if (kRows[n].name == "swp") return n + 1;
-            return kRows.size();
+            for (size_t n = 0; n < decode_table().rows.size(); ++n)
+                if (decode_table().rows[n].name == "swp") return n + 1;
+            return decode_table().rows.size();
         }();
         std::vector<const DecodeRow*> rows;
-        for (size_t n = 0; n < kRows.size(); ++n) {
+        for (size_t n = 0; n < decode_table().rows.size(); ++n) {
             const bool is_simd = n > first_simd;
-            if (runs_in_stream(kRows[n]) && (is_simd ? simd : base)) rows.push_back(&kRows[n]);
+            if (runs_in_stream(decode_table().rows[n]) && (is_simd ? simd : base)) rows.push_back(&decode_table().rows[n]);
         }
         return StreamMaker(std::move(rows));
     }

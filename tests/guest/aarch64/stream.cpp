@@ -51,7 +51,7 @@ std::vector<uint32_t> StreamMaker::instructions(Rng& rng, unsigned length) const
 uint32_t StreamMaker::one(Rng& rng, unsigned length, unsigned left) const {
     for (;;) {
         const DecodeRow& row = *rows_[rng() % rows_.size()];
-        const auto made = random_insn(kDecodeTable, row, rng);
+        const auto made = random_insn(decode_table(), row, rng);
         if (!made) continue;
         uint32_t raw = *made;
         if (const DecodeField* off = field_of(row, "off")) {
@@ -102,7 +102,7 @@ uint32_t StreamMaker::one(Rng& rng, unsigned length, unsigned left) const {
         // Unicorn's core compares all of the register's bits in narrow minimum and maximum.
         if (row.handler == "ldop" && (raw >> 14 & 1) != 0) raw |= 3u << 30;
         std::memcpy(bytes.data(), &raw, 4);
-        const auto again = match(kDecodeTable, raw, 32);
+        const auto again = match(decode_table(), raw, 32);
         if (!again || again->row != &row || kArch.disassemble(0, bytes, &bytes_used).empty()) continue;
         return raw;
     }

@@ -50,7 +50,7 @@ class Aarch64Simd final : public GuestUnderTest {
     }
 
     const GuestArch& arch() const override { return aarch64::kArch; }
-    const DecodeTable& table() const override { return aarch64::kDecodeTable; }
+    const DecodeTable& table() const override { return aarch64::decode_table(); }
     const CpuConfig& cpu() const override { return cpu_; }
     std::span<const RecordField> fields() const override { return fields_; }
     uint32_t record_bytes() const override { return kRecordBytes; }

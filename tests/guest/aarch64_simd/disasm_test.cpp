@@ -35,8 +35,8 @@ class Aarch64SimdDisasm : public ::testing::Test {
         const auto theirs = test::llvm_disassemble(kLlvm, insns);
         std::map<std::string, int> seen;
         for (size_t n = 0; n < insns.size(); ++n) {
-            const auto m = match(kDecodeTable, insns[n].raw, 32);
-            const std::string ours = m ? conditions_as_llvm(test::normalized(disassemble(kDecodeTable, *m))) : "";
+            const auto m = match(decode_table(), insns[n].raw, 32);
+            const std::string ours = m ? conditions_as_llvm(test::normalized(disassemble(decode_table(), *m))) : "";
             const std::string expected = theirs[n] ? test::normalized(*theirs[n]) : "";
             if (ours == expected) continue;
             const std::string name = m ? std::string(m->row->name) : "(none) " + expected.substr(0, expected.find(' '));
@@ -49,10 +49,10 @@ class Aarch64SimdDisasm : public ::testing::Test {
 TEST_F(Aarch64SimdDisasm, EveryRowReadsAsLlvmReadsIt) {
     Rng rng(test::seed());
     std::vector<test::RawInsn> insns;
-    for (const DecodeRow& row : kRows) {
+    for (const DecodeRow& row : decode_table().rows) {
         if (!is_simd(row.value)) continue;
         for (unsigned n = 0; n < 30 * test::rounds(); ++n) {
-            const auto raw = random_insn(kDecodeTable, row, rng);
+            const auto raw = random_insn(decode_table(), row, rng);
             ASSERT_TRUE(raw) << row.name;
             insns.push_back({*raw, 32});
         }

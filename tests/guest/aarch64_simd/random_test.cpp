@@ -43,7 +43,7 @@ void put(uint32_t& raw, const DecodeField* f, uint32_t value) {
 
 /// A random instruction of the row; memory operands stay inside the data, x25..x28 keep their values.
 std::optional<uint32_t> make(const DecodeRow& row, Rng& rng) {
-    const auto made = random_insn(kDecodeTable, row, rng);
+    const auto made = random_insn(decode_table(), row, rng);
     if (!made) return std::nullopt;
     uint32_t raw = *made;
     if (is_structure(row)) {
@@ -81,7 +81,7 @@ class Aarch64SimdRandom : public ::testing::TestWithParam<myna::test::HostMask> 
         Rng rng(7);
         for (size_t i = 0; i < kDataSize; ++i) ours_->data()[i] = oracle_->data()[i] = static_cast<uint8_t>(rng());
         const char* only = std::getenv("MYNA_A64_ROWS");
-        for (const DecodeRow& row : kRows)
+        for (const DecodeRow& row : decode_table().rows)
             if (is_simd(row) && !unicorn_lacks(row) && (only == nullptr || row.name.find(only) != std::string_view::npos))
                 rows_.push_back(&row);
     }

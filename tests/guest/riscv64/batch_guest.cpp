@@ -84,7 +84,7 @@ class Riscv64 final : public GuestUnderTest {
     }
 
     const GuestArch& arch() const override { return riscv64::kArch; }
-    const DecodeTable& table() const override { return riscv64::kDecodeTable; }
+    const DecodeTable& table() const override { return riscv64::decode_table(); }
     const CpuConfig& cpu() const override { return cpu_; }
     std::span<const RecordField> fields() const override { return fields_; }
     uint32_t record_bytes() const override { return kRecordBytes; }

@@ -28,7 +28,7 @@ struct RowRecorder {
 void check_tree(uint32_t raw, unsigned width, const CpuConfig& cpu) {
     RowRecorder v{cpu};
     const bool found = width == 32 ? decode32(raw, v) : decode16(raw, v);
-    const auto expected = match(kDecodeTable, raw, width, 0, &cpu);
+    const auto expected = match(decode_table(), raw, width, 0, &cpu);
     ASSERT_EQ(found, expected.has_value()) << std::hex << raw;
     if (found) {
         ASSERT_EQ(static_cast<uint16_t>(v.last), expected->row->id) << std::hex << raw << " " << expected->row->name;
@@ -39,9 +39,9 @@ TEST(Riscv64Decode, TreeFindsTheRowThatAScanFinds) {
     Rng rng(test::seed());
     for (const char* model : {"max", "rv64", "rv64,c=off,zba=on"}) {
         const CpuConfig cpu = *parse_cpu(model);
-        for (const DecodeRow& row : kRows)
+        for (const DecodeRow& row : decode_table().rows)
             for (int n = 0; n < 100; ++n)
-                if (const auto raw = random_insn(kDecodeTable, row, rng)) check_tree(*raw, row.width, cpu);
+                if (const auto raw = random_insn(decode_table(), row, rng)) check_tree(*raw, row.width, cpu);
         for (int n = 0; n < 100000; ++n) check_tree(static_cast<uint32_t>(rng()) | 3, 32, cpu);
         for (uint32_t raw = 0; raw < 0x10000; ++raw)
             if ((raw & 3) != 3) check_tree(raw, 16, cpu);
@@ -50,7 +50,7 @@ TEST(Riscv64Decode, TreeFindsTheRowThatAScanFinds) {
 
 TEST(Riscv64Decode, EveryRowCanBeGenerated) {
     Rng rng(test::seed());
-    for (const DecodeRow& row : kRows) EXPECT_TRUE(random_insn(kDecodeTable, row, rng).has_value()) << row.name;
+    for (const DecodeRow& row : decode_table().rows) EXPECT_TRUE(random_insn(decode_table(), row, rng).has_value()) << row.name;
 }
 
 class Riscv64Disasm : public ::testing::Test {
@@ -63,8 +63,8 @@ class Riscv64Disasm : public ::testing::Test {
         const auto theirs = test::llvm_disassemble(test::riscv64_llvm(), insns);
         std::map<std::string, int> seen;  // a few lines a row are enough
         for (size_t n = 0; n < insns.size(); ++n) {
-            const auto m = match(kDecodeTable, insns[n].raw, insns[n].width);
-            const std::string ours = m ? disassemble(kDecodeTable, *m) : "";
+            const auto m = match(decode_table(), insns[n].raw, insns[n].width);
+            const std::string ours = m ? disassemble(decode_table(), *m) : "";
             const std::string name = m ? std::string(m->row->name) : "(none)";
             if (!both_ways && !m) continue;
             const std::string expected = theirs[n] ? test::normalized(*theirs[n]) : "";
@@ -77,9 +77,9 @@ class Riscv64Disasm : public ::testing::Test {
 TEST_F(Riscv64Disasm, RowsReadAsLlvmReadsThem) {
     Rng rng(test::seed());
     std::vector<test::RawInsn> insns;
-    for (const DecodeRow& row : kRows)
+    for (const DecodeRow& row : decode_table().rows)
         for (int n = 0; n < 20; ++n)
-            if (const auto raw = random_insn(kDecodeTable, row, rng)) insns.push_back({*raw, row.width});
+            if (const auto raw = random_insn(decode_table(), row, rng)) insns.push_back({*raw, row.width});
     compare(insns, false);
 }
 
