@@ -62,7 +62,7 @@ class JitVcpu final : public Vcpu {
 
     void* state() noexcept override { return state_; }
     ExitReason run() override;
-    ExitReason step() override;
+    ExitReason step(ir::EvalMemory* memory) override;
     [[nodiscard]] Stepper* stepper() const noexcept { return stepper_.get(); }
     void request_exit() noexcept override { request(kPollOwner); }
     void state_changed() override { set_mode(engine_mode()); }
@@ -286,12 +286,12 @@ ExitReason JitVcpu::run() {
     }
 }
 
-ExitReason JitVcpu::step() {
+ExitReason JitVcpu::step(ir::EvalMemory* memory) {
     VcpuHeader& h = header();
     if (std::atomic_ref<uint32_t>(h.poll).exchange(0) & kPollOwner) return ExitReason::kPoll;
     if (stepper_ == nullptr)
         stepper_ = std::make_unique<Stepper>(engine_.arch_, engine_.cpu_, engine_.memory_, engine_.opt_.guest_base, engine_.mutex_);
-    const ExitReason reason = stepper_->step(state_);
+    const ExitReason reason = stepper_->step(state_, memory);
     if (reason == ExitReason::kMode) {
         set_mode(engine_mode());
         return ExitReason::kNone;

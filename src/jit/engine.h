@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,10 @@
 #include "guest/common/arch.h"
 #include "jit/persist/format.h"
 #include "jit/region.h"
+
+namespace myna::ir {
+class EvalMemory;
+}
 
 namespace myna::jit {
 
@@ -49,6 +54,9 @@ class GuestMemory {
     /// Code was translated from this page: when the guest may write to it, make writes fault (owner then calls
     /// Engine::invalidate and lets the write go on).
     virtual void code_on_page(uint64_t page_addr) = 0;
+    /// Sorted addresses of instructions that are not to be translated (breakpoints): a block ends before them, and run()
+    /// returns kNoExec there. Changes only while no vCPU runs, followed by Engine::invalidate.
+    virtual std::span<const uint64_t> stops() { return {}; }
 };
 
 class Vcpu;
@@ -111,7 +119,8 @@ class Vcpu {
     /// On kPoll header().poll was cleared. kIcache, kMode, kLink and kLookup are handled inside.
     virtual ir::ExitReason run() = 0;
     /// Runs one guest instruction. kNone: it was executed and there is nothing to do; else as run(). Slow: for debuggers.
-    virtual ir::ExitReason step() = 0;
+    /// The accesses go through `memory` where it is given. Stops (GuestMemory::stops) do not count.
+    virtual ir::ExitReason step(ir::EvalMemory* memory = nullptr) = 0;
 
     /// Makes run() return kPoll soon. Any thread, and signal handlers.
     virtual void request_exit() noexcept = 0;

@@ -16,6 +16,7 @@ bool GuestFetcher::open_page(uint64_t page) {
 }
 
 unsigned GuestFetcher::fetch(uint64_t pc, void* out, unsigned want) {
+    if (!stops_.empty() && std::binary_search(stops_.begin(), stops_.end(), pc)) [[unlikely]] return 0;
     unsigned done = 0;
     while (done < want) {
         const uint64_t at = pc + done;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "guest/common/arch.h"
@@ -18,7 +19,13 @@ class GuestFetcher final : public guest::CodeFetcher {
     GuestFetcher(GuestMemory& memory, uint64_t guest_base) : memory_(memory), base_(guest_base) {}
     unsigned fetch(uint64_t pc, void* out, unsigned want) override;
     void begin() {
+        begin_unstopped();
+        stops_ = memory_.stops();
+    }
+    /// The same, but places where the owner wants to stop are read too.
+    void begin_unstopped() {
         page_ = kNone;
+        stops_ = {};
         ranges.clear();
     }
     /// What was read since begin(): the block's own bytes first, then bytes that were only looked at ahead.
@@ -30,6 +37,7 @@ class GuestFetcher final : public guest::CodeFetcher {
     GuestMemory& memory_;
     uint64_t base_;
     uint64_t page_ = kNone;  // the last page found executable
+    std::span<const uint64_t> stops_;
 };
 
 }  // namespace myna::jit

@@ -33,8 +33,8 @@ class InterpVcpu final : public Vcpu {
     explicit InterpVcpu(InterpEngine& engine);
     ~InterpVcpu() override;
     void* state() noexcept override { return state_; }
-    ExitReason run() override { return run(false); }
-    ExitReason step() override { return run(true); }
+    ExitReason run() override { return run(false, nullptr); }
+    ExitReason step(ir::EvalMemory* memory) override { return run(true, memory); }
     void request_exit() noexcept override { std::atomic_ref<uint32_t>(header().poll).store(1); }
     void state_changed() override;
     /// Where a fault in the evaluator goes on: run() returns kFault.
@@ -46,7 +46,8 @@ class InterpVcpu final : public Vcpu {
         ir::Function function;
     };
     const ir::Function& block_for(uint64_t pc, uint32_t mode, bool one);
-    ExitReason run(bool one);
+    /// `watched`: sees the accesses of one instruction, nullptr: nobody does.
+    ExitReason run(bool one, ir::EvalMemory* watched);
 
     InterpEngine& engine_;
     void* state_;
@@ -117,7 +118,8 @@ const ir::Function& InterpVcpu::block_for(uint64_t pc, uint32_t mode, bool one) 
     if (!one && l.generation == now && l.function.pc == pc && l.function.mode == mode) return l.function;
     const std::lock_guard lock(engine_.mutex_);
     ir::Builder builder(l.function, engine_.arch_, {});
-    fetcher_.begin();
+    if (one) fetcher_.begin_unstopped();
+    else fetcher_.begin();
     builder.begin(pc, mode);
     guest::LiftLimits limits;
     if (one || engine_.opt_.one_insn_per_block) limits.max_insns = 1;
@@ -126,7 +128,7 @@ const ir::Function& InterpVcpu::block_for(uint64_t pc, uint32_t mode, bool one) 
     return l.function;
 }
 
-ExitReason InterpVcpu::run(bool one) {
+ExitReason InterpVcpu::run(bool one, ir::EvalMemory* watched) {
     VcpuHeader& h = header();
     ir::DirectMemory memory(engine_.opt_.guest_base);
     for (;;) {
@@ -143,7 +145,7 @@ ExitReason InterpVcpu::run(bool one) {
             return ExitReason::kFault;
         }
         h.in_code = kInEvaluator;
-        const ir::EvalResult r = evaluator_.run(f, state_, memory);
+        const ir::EvalResult r = evaluator_.run(f, state_, watched != nullptr ? *watched : memory);
         h.in_code = 0;
         h.pc = r.next_pc;
         switch (r.reason) {

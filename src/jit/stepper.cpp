@@ -10,12 +10,12 @@ namespace myna::jit {
 
 using ir::ExitReason;
 
-ExitReason Stepper::step(void* state) {
+ExitReason Stepper::step(void* state, ir::EvalMemory* watched) {
     auto& h = *static_cast<guest::VcpuHeader*>(state);
     {
         const std::lock_guard lock(lock_);
         ir::Builder builder(function_, arch_, {});
-        fetcher_.begin();
+        fetcher_.begin_unstopped();
         builder.begin(h.pc, h.mode);
         guest::LiftLimits limits;
         limits.max_insns = 1;
@@ -30,7 +30,7 @@ ExitReason Stepper::step(void* state) {
         return ExitReason::kFault;
     }
     h.in_code = kInEvaluator;
-    const ir::EvalResult r = evaluator_.run(function_, state, memory);
+    const ir::EvalResult r = evaluator_.run(function_, state, watched != nullptr ? *watched : memory);
     h.in_code = 0;
     h.pc = r.next_pc;
     return r.reason == ExitReason::kLookup || r.reason == ExitReason::kLink ? ExitReason::kNone : r.reason;

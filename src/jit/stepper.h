@@ -21,8 +21,8 @@ class Stepper {
         : arch_(arch), cpu_(cpu), lock_(lock), fetcher_(memory, guest_base), evaluator_(arch), base_(guest_base) {}
 
     /// Runs the instruction at header().pc. kNone: it was executed; kMode and kIcache are the caller's to handle, anything
-    /// else is for the owner, as from Vcpu::run.
-    ir::ExitReason step(void* state);
+    /// else is for the owner, as from Vcpu::run. `watched` sees its accesses; nullptr: nobody does.
+    ir::ExitReason step(void* state, ir::EvalMemory* watched);
     /// From the signal handler, with in_code == kInEvaluator: step() returns kFault.
     void on_host_fault(void* ucontext) noexcept;
 

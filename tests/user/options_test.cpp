@@ -71,7 +71,6 @@ TEST(Options, MistakesAreNamedWithASuggestion) {
     expect_error({"myna-user", "-s", "big", "x"}, "-s: 'big' is not a number");
     expect_error({"myna-user", "-cpu"}, "expects an argument");
     expect_error({"myna-user"}, "no program");
-    expect_error({"myna-user", "-g", "1234", "x"}, "gdb stub");
     expect_error({"myna-user", "-plugin", "x.so", "x"}, "plugins");
     expect_error({"myna-user", "-E", "NAME", "x"}, "NAME=VALUE");
     expect_error({"myna-user", "-p", "65536", "x"}, "4096");

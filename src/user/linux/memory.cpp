@@ -394,6 +394,7 @@ bool AddressSpace::write_fault(uint64_t addr) {
         const std::lock_guard l(lock_);
         const Region* r = map_.find(page);
         if (r == nullptr || (r->prot & PROT_WRITE) == 0 || (r->flags & Region::kReserved) != 0) return false;
+        map_changed();
         // Not listed: another thread has released it meanwhile.
         if (!drop_code_pages(page, page + kPage)) return true;
         host_syscall(SYS_mprotect, page + layout_.base, kPage, arg(int64_t{host_prot(r->prot)}));
@@ -402,11 +403,60 @@ bool AddressSpace::write_fault(uint64_t addr) {
     return true;
 }
 
+void AddressSpace::set_watches(std::vector<WatchedPage> pages) {
+    const std::lock_guard l(lock_);
+    for (const WatchedPage& w : watches_) {
+        const Region* r = map_.find(w.page);
+        if (r == nullptr || (r->flags & Region::kReserved) != 0) continue;
+        const bool code = std::binary_search(code_pages_.begin(), code_pages_.end(), w.page);
+        host_syscall(SYS_mprotect, w.page + layout_.base, kPage, arg(int64_t{code ? PROT_READ : host_prot(r->prot)}));
+    }
+    watches_ = std::move(pages);
+    watches_open_ = !watches_.empty();
+}
+
+void AddressSpace::restore_protection(uint64_t addr, uint64_t len) {
+    const std::lock_guard l(lock_);
+    for (uint64_t page = align_down(addr, kPage); page < addr + len; page += kPage) {
+        const Region* r = map_.find(page);
+        if (r == nullptr || (r->flags & Region::kReserved) != 0) continue;
+        const bool code = std::binary_search(code_pages_.begin(), code_pages_.end(), page);
+        host_syscall(SYS_mprotect, page + layout_.base, kPage, arg(int64_t{code ? PROT_READ : host_prot(r->prot)}));
+    }
+}
+
+bool AddressSpace::watched(uint64_t addr) {
+    const std::lock_guard l(lock_);
+    return std::any_of(watches_.begin(), watches_.end(), [&](const WatchedPage& w) { return w.page == align_down(addr, kPage); });
+}
+
+void AddressSpace::rearm() {
+    const std::lock_guard l(lock_);
+    watches_open_ = false;
+    for (const WatchedPage& w : watches_) {
+        const Region* r = map_.find(w.page);
+        if (r == nullptr || (r->flags & Region::kReserved) != 0) continue;
+        const int least = w.reads ? PROT_NONE : host_prot(r->prot) & PROT_READ;
+        host_syscall(SYS_mprotect, w.page + layout_.base, kPage, arg(int64_t{least}));
+    }
+}
+
+bool AddressSpace::open_watches() {
+    const std::lock_guard l(lock_);
+    if (watches_.empty()) return false;
+    watches_open_ = true;
+    for (const WatchedPage& w : watches_)
+        if (const Region* r = map_.find(w.page); r != nullptr && (r->flags & Region::kReserved) == 0)
+            host_syscall(SYS_mprotect, w.page + layout_.base, kPage, arg(int64_t{host_prot(r->prot)}));
+    return true;
+}
+
 bool AddressSpace::release_code_pages() {
+    const bool opened = open_watches();
     std::vector<uint64_t> pages;
     {
         const std::lock_guard l(lock_);
-        if (code_pages_.empty()) return false;
+        if (code_pages_.empty()) return opened;
         pages.swap(code_pages_);
         for (const uint64_t page : pages)
             if (const Region* r = map_.find(page))

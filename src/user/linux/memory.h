@@ -11,6 +11,7 @@
 // nothing here calls the engine with lock_ held, and guest memory is never touched with lock_ held.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <optional>
@@ -77,6 +78,30 @@ class AddressSpace final : public jit::GuestMemory {
     // ---- jit::GuestMemory
     bool executable(uint64_t addr, uint64_t len) override;
     void code_on_page(uint64_t page_addr) override;
+    std::span<const uint64_t> stops() override { return stops_; }
+
+    // ---- for the debugger; every thread stands still when `set_` functions are called
+    /// Sorted addresses that are not translated.
+    void set_stops(std::vector<uint64_t> stops) { stops_ = std::move(stops); }
+    /// Pages whose writes, or with `reads` any accesses, fault although the guest may make them.
+    struct WatchedPage {
+        uint64_t page;
+        bool reads;
+    };
+    void set_watches(std::vector<WatchedPage> pages);
+    /// In a forked child, whose pages still have the protection of the parent's watches.
+    void forget_watches() { watches_.clear(); }
+    void restore_protection(uint64_t addr, uint64_t len);
+    void map_changed() {
+        if (!watches_.empty()) watches_open_ = true;
+    }
+    [[nodiscard]] bool watched(uint64_t addr);
+    /// Lets the kernel have the watched pages until rearm_watches(). False when there are none.
+    bool open_watches();
+    /// Protects watched pages again after the map changed or they were opened; cheap when nothing happened.
+    void rearm_watches() {
+        if (watches_open_.load(std::memory_order_relaxed)) rearm();
+    }
 
     /// A write to `addr` faulted. True when the page held code: its translations are gone and the write can be made again.
     /// Not from a signal handler.
@@ -113,7 +138,11 @@ class AddressSpace final : public jit::GuestMemory {
     RegionMap map_;
     Layout layout_;
     jit::Engine* engine_ = nullptr;
+    void rearm();
     std::vector<uint64_t> code_pages_;  // sorted
+    std::vector<uint64_t> stops_;
+    std::vector<WatchedPage> watches_;
+    std::atomic<bool> watches_open_{false};
     std::vector<std::pair<uint64_t, uint64_t>> shm_;  // attached: address, size
     uint64_t mmap_top_ = 0;
     uint64_t brk_start_ = 0, brk_ = 0, brk_top_ = 0;

@@ -191,9 +191,8 @@ constexpr OptionRow kRows[] = {
      "write /tmp/perf-PID.map for perf"},
     {"jitdump", "", "QEMU_JITDUMP", [](Options& o, std::string_view) -> Result<void> { o.engine.jitdump = true; return {}; },
      "write jit-PID.dump for perf inject"},
-    {"g", "PORT", "QEMU_GDB", [](Options&, std::string_view) -> Result<void> {
-         return fail(ErrorKind::kUnsupported, "there is no gdb stub yet");
-     }, "wait for gdb: not there yet"},
+    {"g", "PORT|PATH", "QEMU_GDB", [](Options& o, std::string_view v) -> Result<void> { o.gdb = v == "none" ? "" : v; return {}; },
+     "wait for gdb at a TCP port or Unix socket (%d: process id; ',suspend=n': do not wait)"},
     {"trace", "PATTERN", nullptr, [](Options&, std::string_view) -> Result<void> { return {}; }, "accepted; no trace points yet"},
     {"plugin", "FILE", "QEMU_PLUGIN", [](Options&, std::string_view) -> Result<void> {
          return fail(ErrorKind::kUnsupported, "plugins are not supported");
@@ -394,7 +393,7 @@ Result<Action> parse_options(int argc, char** argv, char** env, Options& o) {
         }
         if (name == "cpu" && (value == "help" || value == "?")) return cpu_list(o);
         if (auto r = row->parse(o, value); !r) return std::unexpected(in_option(r.error(), "-" + std::string(name)));
-        if (name != "0" && name != "traced" && name != "seccomp" && name != "execfd")
+        if (name != "0" && name != "traced" && name != "seccomp" && name != "execfd" && name != "g")
             for (int n = first; n <= i; ++n) o.own_args.emplace_back(argv[n]);
     }
     if (i >= argc) return bad("no program to run given ('" + o.called + " -help' for help)");

@@ -30,6 +30,7 @@ struct Options {
     std::vector<std::string> set_env;   // -E NAME=VALUE, in order
     std::vector<std::string> unset_env; // -U NAME
     std::optional<uint64_t> seed;       // -seed
+    std::string gdb;                    // -g, "": none
     bool strace = false;
     std::string log_items, log_file, dfilter;
     jit::EngineOptions engine;

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "user/linux/debug.h"
 #include "user/linux/loader.h"
 #include "user/linux/signals.h"
 #include "user/linux/syscalls/seccomp.h"
@@ -172,6 +173,12 @@ int run_program(Options& o, char** env) {
     start_signals(*main);
     if (o.filters_fd >= 0) load_filters(*main, o.filters_fd);
     if (!o.traced.empty()) trace_after_exec(*main, o.traced.c_str());
+    if (!o.gdb.empty()) {
+        auto d = Debugger::start(p, o.gdb);
+        if (!d) return report(o, d.error());
+        p.debugger = d->release();
+        p.debugger.load()->begin(*main);
+    }
     main->run();
 
     // The main thread called exit: the others go on, and the process has this exit code when the last one ends.
@@ -181,6 +188,7 @@ int run_program(Options& o, char** env) {
         last = p.threads.size() == 1;
     }
     if (last) exit_process(*main, main->exit_code);
+    if (Debugger* d = p.debugger) d->on_thread_end(*main);
     host_syscall(SYS_exit, static_cast<uint64_t>(main->exit_code));
     __builtin_unreachable();
 }

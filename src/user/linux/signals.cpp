@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "user/linux/debug.h"
 #include "user/linux/syscalls/table.h"
 #include "user/linux/trace.h"
 
@@ -105,7 +106,9 @@ void host_handler(int sig, siginfo_t* info, void* context) {
             return leave_guest_code(*t, gregs);
         }
     }
-    if (is_fault_signal(sig)) {
+    const bool broken_off = sig == SIGTRAP && info->si_code == SI_QUEUE && info->si_value.sival_ptr == &t->process;
+    if (broken_off) {  // Debugger::break_off_call
+    } else if (is_fault_signal(sig)) {
         t->held |= sigbit(sig);
         t->held_info[held_index(sig)] = *info;
         if ((t->sigmask & sigbit(sig)) != 0) return;
@@ -138,8 +141,18 @@ SignalAction& action_of(SignalActions& actions, int sig) {
     return a;
 }
 
-void install(int sig, const SignalAction& a) {
+bool ignored_by_default(int sig) noexcept { return sig == SIGCHLD || sig == SIGURG || sig == SIGWINCH || sig == SIGCONT; }
+bool ends_by_default(int sig) noexcept {
+    return !ignored_by_default(sig) && sig != SIGTSTP && sig != SIGTTIN && sig != SIGTTOU && (kUnblockable & sigbit(sig)) == 0;
+}
+
+void install(int sig, const SignalAction& a, bool hooked) {
     if (is_fault_signal(sig)) return;  // always ours
+    if (hooked && a.handler == kSigDfl && ends_by_default(sig)) {
+        const HostAction ours = our_action(a.flags);
+        host_sigaction(sig, &ours, nullptr);
+        return;
+    }
     HostAction host = our_action(a.flags);
     if (a.handler == kSigDfl || a.handler == kSigIgn) {
         host.handler = a.handler;
@@ -152,12 +165,10 @@ bool on_stack(const AltStack& s, uint64_t sp) noexcept {
     return (s.flags & kSsDisable) == 0 && (s.flags & kSsAutodisarm) == 0 && sp > s.sp && sp - s.sp <= s.size;
 }
 
-bool ignored_by_default(int sig) noexcept { return sig == SIGCHLD || sig == SIGURG || sig == SIGWINCH || sig == SIGCONT; }
-
 /// The default action of a signal that reached us although the guest's action is SIG_DFL (it changed meanwhile).
 void default_action(Thread& t, int sig, const siginfo_t& info) {
     if (ignored_by_default(sig)) return;
-    if (is_fault_signal(sig)) die_by_signal(t, sig);
+    if (is_fault_signal(sig) || (t.actions->hooked && ends_by_default(sig))) die_by_signal(t, sig);
     // The host's disposition is SIG_DFL by now: send it again, the kernel acts when the mask opens.
     siginfo_t copy = info;
     t.trace.pass = sig;
@@ -198,10 +209,23 @@ void call_handler(Thread& t, const siginfo_t& info, SignalAction& slot, uint64_t
     if ((a.flags & SA_RESETHAND) != 0) {
         const std::lock_guard l(t.actions->lock);
         slot.handler = kSigDfl;
-        install(sig, slot);
+        install(sig, slot, t.actions->hooked);
     }
     t.sigmask = (mask | a.mask | ((a.flags & SA_NODEFER) != 0 ? 0 : sigbit(sig))) & ~kUnblockable;
     t.vcpu->state_changed();
+}
+
+/// Lets the debugger see a signal. False: it is dropped; `info` may be another's after it.
+bool debugged(Thread& t, siginfo_t& info) {
+    Debugger* const d = t.process.debugger;
+    if (d == nullptr || t.actions->action[info.si_signo].handler == kSigIgn) return true;
+    const int chosen = d->on_signal(t, info);
+    if (chosen == 0) return false;
+    if (chosen != info.si_signo) {
+        info = {};
+        info.si_signo = chosen;
+    }
+    return true;
 }
 
 /// What the guest's action for the signal says is done.
@@ -222,6 +246,8 @@ void deliver_one(Thread& t, siginfo_t info) {
     if (t.trace.on != 0) {
         t.trace.pass = 0;
         if (trace_signal_delivery(t, info) == 0) return;
+    } else if (!debugged(t, info)) {
+        return;
     }
     act_on(t, info);
 }
@@ -288,6 +314,7 @@ void deliver_signals(Thread& t) {
 void force_signal(Thread& t, const siginfo_t& fault, uint64_t fault_code) {
     siginfo_t info = fault;
     if (t.trace.on != 0 && trace_signal_delivery(t, info) == 0) return;
+    if (!debugged(t, info)) return;
     const int sig = info.si_signo;
     if (t.process.strace) trace_signal(t, info);
     if (is_fault_signal(sig) || sig == SIGSYS) {
@@ -310,6 +337,7 @@ bool block_signals(Thread& t) noexcept {
 void unblock_signals(Thread& t) noexcept { set_host_mask(host_mask(t.sigmask)); }
 
 void die_by_signal(Thread& t, int sig) {
+    if (Debugger* d = t.process.debugger) d->on_kill(t, sig);
     t.trace.pass = sig;
     const HostAction dfl{};
     host_sigaction(sig, &dfl, nullptr);
@@ -354,7 +382,7 @@ int64_t sys_rt_sigaction(Thread& t, int sig, uint64_t act, uint64_t oldact, uint
             wanted.mask &= ~kUnblockable;
             wanted.flags &= 0xdc000807 | kSaRestorer | 0x400 | 0x800;
             a = wanted;
-            install(sig, a);
+            install(sig, a, t.actions->hooked);
         }
     }
     if (oldact != 0 && write_action(t, oldact, old) != 0) return -EFAULT;
@@ -480,7 +508,7 @@ void clear_handlers(Thread& t) {
         SignalAction& a = t.actions->action[sig];
         if (a.handler == kSigDfl || a.handler == kSigIgn) continue;
         a = SignalAction{};
-        install(sig, a);
+        install(sig, a, t.actions->hooked);
     }
 }
 
@@ -488,6 +516,17 @@ void copy_actions(SignalActions& to, SignalActions& from) {
     const std::lock_guard l(from.lock);
     std::memcpy(to.action, from.action, sizeof to.action);
     to.known = from.known;
+    to.hooked = from.hooked;
+}
+
+void hook_default_signals(SignalActions& actions, bool on) {
+    const std::lock_guard l(actions.lock);
+    actions.hooked = on;
+    for (int sig = 1; sig <= static_cast<int>(kSignals); ++sig) {
+        if (!ends_by_default(sig) || is_fault_signal(sig)) continue;
+        const SignalAction& a = action_of(actions, sig);
+        if (a.handler == kSigDfl) install(sig, a, on);
+    }
 }
 
 void signals_before_exec(Thread& t) {

@@ -17,6 +17,9 @@
 
 namespace myna::user {
 
+/// Signals whose default action ends the process come to our handler all the same (`on`), so that a debugger sees them.
+void hook_default_signals(SignalActions& actions, bool on);
+
 /// Installs the handlers of fault signals, reads the inherited mask. `main`: the first thread.
 void start_signals(Thread& main);
 

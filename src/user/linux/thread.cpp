@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "user/linux/debug.h"
 #include "user/linux/signals.h"
 #include "user/linux/syscalls/seccomp.h"
 #include "user/linux/syscalls/table.h"
@@ -40,6 +41,7 @@ Thread::Thread(Process& p, std::unique_ptr<jit::Vcpu> v)
 void Thread::system_call() {
     if (trace.on != 0 || filters.load(std::memory_order_relaxed) != nullptr) [[unlikely]]
         return watched_system_call();
+    if (Debugger* d = process.debugger) [[unlikely]] d->before_call(*this);
     const SyscallTable& table = *abi.syscalls;
     const uint64_t number = reg(abi.reg.number);
     const uint64_t args[6] = {reg(abi.reg.arg[0]), reg(abi.reg.arg[1]), reg(abi.reg.arg[2]),
@@ -50,6 +52,12 @@ void Thread::system_call() {
         r = process.strace ? traced_call(*this, row, args) : row.handler(*this, args);
     } else {
         r = unknown_call(*this, number, number < table.count ? table.rows[number].name : nullptr);
+    }
+    if (process.debugger != nullptr) [[unlikely]] {
+        // Another thread may have protected the watched pages again before the kernel came to them.
+        for (int tries = 0; tries < 8 && r == -EFAULT && number < table.count && memory.open_watches(); ++tries) r = table.rows[number].handler(*this, args);
+        memory.map_changed();
+        if (Debugger* d = process.debugger) r = d->after_call(*this, r);
     }
     if (r == kNoReturnValue) return;
     if (r == kRestartSys) pc() -= abi.syscall_bytes;
@@ -156,6 +164,10 @@ void Thread::memory_fault() {
         return;
     }
     addr -= memory.base();
+    if (Debugger* d = process.debugger; d != nullptr && memory.watched(addr)) [[unlikely]] {
+        if (d->on_fault(*this, addr)) return;
+        addr = reinterpret_cast<uint64_t>(fault.si_addr) - memory.base();
+    }
     if (sig == SIGSEGV) {
         const int prot = memory.prot_at(addr);
         if (prot > 0 && fault_was_write && memory.write_fault(addr)) return;
@@ -172,7 +184,8 @@ void Thread::run() {
         if (signal_pending != 0) [[unlikely]]
             deliver_signals(*this);
         const bool step = trace.on != 0 && trace.resume == TraceResume::kStep;
-        switch (step ? vcpu->step() : vcpu->run()) {
+        Debugger* const debugger = process.debugger;
+        switch (debugger != nullptr && trace.on == 0 ? debugger->run(*this) : step ? vcpu->step() : vcpu->run()) {
             case ExitReason::kNone:
                 after_step();
                 break;

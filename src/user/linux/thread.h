@@ -46,6 +46,7 @@ struct SignalAction {
 struct SignalActions {
     std::mutex lock;
     SignalAction action[kSignals + 1];
+    bool hooked = false; // hook_default_signals
     uint64_t known = 0;  // inherited dispositions are read from the host when first asked for
 };
 
@@ -76,6 +77,25 @@ class MemoryFiles {
     std::atomic<bool> any_{false};
 };
 
+class Debugger;
+
+/// What the debugger (debug.h) knows of a thread; guarded by its lock but for what only the thread itself uses.
+struct ThreadDebug {
+    enum Where : uint8_t { kGuest, kCall, kParked, kGone };
+    Where where = kGuest;
+    bool go = true;          // false: stop before the next guest instruction
+    bool wanted = true;      // gdb believes that it runs: only then it takes a stop of it
+    bool step = false;       // one instruction, then stop
+    bool discard = false;    // the registers were changed during a system call: its result counts for nothing
+    bool caught = false;     // the system call stopped at its entry
+    bool shadow = false;     // runs as a vfork child that is not debugged
+    int signal = 0;          // gdb's choice at resuming
+    uint64_t pass_once = 0;  // signals that gdb itself sends
+    uint64_t number = 0;     // of the system call
+    int64_t pid = 0, tid = 0;  // pid 0: the process's
+    siginfo_t info{};        // of the last stop
+};
+
 struct Process {
     Process(const Options& o, const LinuxAbi& a) : options(o), abi(a) {}
 
@@ -102,6 +122,9 @@ struct Process {
     bool kernel_knows = false;       // it was told where the guest's arguments and auxiliary vector are
     MemoryFiles memory_files;
     uint64_t unknown_reported[8] = {};  // system call numbers that -d unimp has named
+
+    /// -g; never destroyed once made, since threads may be inside.
+    std::atomic<Debugger*> debugger{nullptr};
 
     std::mutex threads_lock;
     std::vector<Thread*> threads;
@@ -138,6 +161,7 @@ class Thread {
     bool kernel_clears_tid = true;       // the host kernel was given clear_child_tid (main threads)
     bool exited = false;
     int exit_code = 0;
+    ThreadDebug debug;
     unsigned vfork_depth = 0;            // > 0: a vfork child that borrows its parent's Thread
     std::atomic<const SeccompFilter*> filters{nullptr};  // seccomp.h; set by other threads too (TSYNC)
     TraceState trace;                    // ptrace between guests (trace.h)

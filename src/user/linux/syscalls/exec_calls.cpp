@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "user/linux/debug.h"
 #include "user/linux/elf_image.h"
 #include "user/linux/signals.h"
 #include "user/linux/syscalls/calls.h"
@@ -140,6 +141,9 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
     char traced[48], filters[32], exec_fd[32];
     int64_t moved_fd = -1;
     int64_t filters_fd = -1;
+    Debugger* const debugger = t.process.debugger;
+    int session = -1;
+    std::string debug;
     if (c.guest) {
         const Options& o = t.process.options;
         const auto add = [&](const char* s) { argv.push_back(arg(s)); };
@@ -164,6 +168,13 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
         if (moved_fd >= 0) {
             std::snprintf(exec_fd, sizeof exec_fd, "-execfd=%d", static_cast<int>(moved_fd));
             add(exec_fd);
+        }
+        if (debugger != nullptr) session = debugger->before_exec(t);
+        debug = session >= 0 ? "fd:" + std::to_string(session) : Debugger::argument_for_exec(o);
+        // QEMU_GDB is for the program that it was set for.
+        if (!t.process.options.gdb.empty() || !debug.empty()) {
+            add("-g");
+            add(debug.empty() ? "none" : debug.c_str());
         }
         add("-0");
         argv.push_back(c.argv.empty() ? arg("") : c.argv[0]);
@@ -190,6 +201,7 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
     }
     if (filters_fd >= 0) host_syscall(SYS_close, arg(filters_fd));
     if (moved_fd >= 0) host_syscall(SYS_close, arg(moved_fd));
+    if (debugger != nullptr) debugger->exec_failed(t, session);
     signals_exec_failed(t);
     return r;
 }

@@ -19,6 +19,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "user/linux/debug.h"
 #include "user/linux/process.h"
 #include "user/linux/signals.h"
 #include "user/linux/syscalls/calls.h"
@@ -102,6 +103,7 @@ void* thread_main(void* p) {
     host_syscall(SYS_rt_sigprocmask, SIG_SETMASK, arg(&all), 0, 8);
     walk_robust_list(*t);
     if (t->robust_list != 0) host_syscall(SYS_set_robust_list, 0, 24);
+    if (Debugger* d = t->process.debugger) d->on_thread_end(*t);
     leave_thread_list(*t);
     Thread::set_current(nullptr);
     AddressSpace& memory = t->memory;
@@ -188,8 +190,10 @@ void vfork_child_main(void* p) {
     t.robust_list = 0;
     t.clear_child_tid = 0;
     ++t.vfork_depth;
+    if (Debugger* d = t.process.debugger) d->vfork_child_starts(t);
     unblock_signals(t);
     t.run();
+    if (Debugger* d = t.process.debugger) d->on_exit(t, t.exit_code);
     host_syscall(SYS_exit_group, static_cast<uint64_t>(t.exit_code));
 }
 
@@ -210,6 +214,7 @@ int64_t vfork_process(Thread& t, const CloneArgs& c) {
     const int64_t r = myna_vfork_clone(flags, static_cast<char*>(stack) + kHostStack, t.memory.host<int>(c.flags & CLONE_PIDFD ? c.pidfd : c.parent_tid),
                                        t.memory.host<int>(c.child_tid), vfork_child_main, child.get());
     saved.restore(t);
+    if (Debugger* d = t.process.debugger) d->vfork_done(t);
     munmap(stack, kHostStack);
     unblock_signals(t);
     return r;
@@ -293,6 +298,8 @@ int64_t new_vm_process(Thread& t, const CloneArgs& c) {
 int64_t fork_process(Thread& t, const CloneArgs& c) {
     if (!block_signals(t)) return kRestartSys;
     Process& p = t.process;
+    ForkNotice notice;
+    if (Debugger* d = p.debugger) d->before_fork(notice);
     p.engine->before_fork();
     p.memory.lock().lock();
     p.threads_lock.lock();
@@ -313,6 +320,7 @@ int64_t fork_process(Thread& t, const CloneArgs& c) {
     p.memory.lock().unlock();
     if (pid != 0) {
         p.engine->after_fork_parent();
+        if (Debugger* d = p.debugger) d->after_fork_parent(t, notice, pid);
         if (pid > 0 && (c.flags & CLONE_PARENT_SETTID) != 0) p.memory.put(c.parent_tid, static_cast<uint32_t>(pid));
         if (pid > 0 && (c.flags & CLONE_PIDFD) != 0) p.memory.put(c.pidfd, p.pidfd_scratch);
         unblock_signals(t);
@@ -336,6 +344,8 @@ int64_t fork_process(Thread& t, const CloneArgs& c) {
     if (c.stack != 0) t.sp() = c.stack;
     if ((c.flags & CLONE_SETTLS) != 0) t.reg(t.abi.reg.tls) = c.tls;
     t.vcpu->state_changed();
+    t.set_result(0);
+    Debugger::after_fork_child(t, notice);
     unblock_signals(t);
     return 0;
 }
@@ -432,6 +442,7 @@ void exit_process(Thread& t, int code) {
         const std::string text = t.process.engine->stats();
         host_syscall(SYS_write, static_cast<uint64_t>(t.process.log_fd), arg(text.data()), text.size());
     }
+    if (Debugger* d = t.process.debugger) d->on_exit(t, code);
     host_syscall(SYS_exit_group, static_cast<uint64_t>(code));
     __builtin_unreachable();
 }
