@@ -14,6 +14,10 @@ _myna_user() {
             return ;;
         -E|-U|-0|-r|-s|-B|-R|-p|-seed|-g|-dfilter|-jit-disable|-host-mask|-cache-size|-trace) return ;;
     esac
+    if [[ ${COMP_WORDS[1]} == binfmt ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "list install remove status doctor aarch64 riscv64 --persist --dry-run --replace --flags --interpreter" -- "$current")
+        return
+    fi
     if [[ $current == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$("$program" -help 2>/dev/null | awk '/^  -/ { print $1 }')" -- "$current")
     else
