@@ -321,11 +321,11 @@ Result<void> JitEngine::start() {
     if (!host) return std::unexpected(host.error());
     for (const std::string& name : opt_.host_mask)
         if (!host->mask(name)) return fail(ErrorKind::kInvalidArgument, "no such host feature: " + name);
-    static constexpr std::string_view kPasses[] = {"fold", "share", "forward", "dead-sets", "fuse", "pin", "chain", "indirect-cache"};
+    static constexpr std::string_view kPasses[] = {"fold", "share", "forward", "if-convert", "unroll", "dead-sets", "fuse", "pin", "chain", "indirect-cache"};
     for (const std::string& name : opt_.jit_disable)
         if (std::find(std::begin(kPasses), std::end(kPasses), name) == std::end(kPasses))
             return fail(ErrorKind::kInvalidArgument,
-                        "no such part of the translator: " + name + " (fold, share, forward, dead-sets, fuse, pin, chain, indirect-cache)");
+                        "no such part of the translator: " + name + " (fold, share, forward, if-convert, unroll, dead-sets, fuse, pin, chain, indirect-cache)");
     x64::Options codegen;
     codegen.host = *host;
     codegen.guest_base = opt_.guest_base;

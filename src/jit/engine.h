@@ -37,7 +37,7 @@ struct EngineOptions {
     size_t cache_bytes = size_t{256} << 20;
     uint32_t log = 0;                       // Log items
     int log_fd = 2;
-    std::vector<std::string> jit_disable;   // fold, share, forward, dead-sets, fuse, pin, chain, indirect-cache
+    std::vector<std::string> jit_disable;   // fold, share, forward, if-convert, unroll, dead-sets, fuse, pin, chain, indirect-cache
     std::vector<std::string> host_mask;     // host features to ignore
     bool one_insn_per_block = false;
     bool keep_relocations = false;          // save_block() will be asked for

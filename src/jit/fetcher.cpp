@@ -35,4 +35,11 @@ unsigned GuestFetcher::fetch(uint64_t pc, void* out, unsigned want) {
     return done;
 }
 
+unsigned GuestFetcher::peek(uint64_t pc, void* out, unsigned want) {
+    if (align_down(pc, kGuestPage) != page_) return 0;
+    const auto n = static_cast<unsigned>(std::min<uint64_t>(want, kGuestPage - (pc & (kGuestPage - 1))));
+    std::memcpy(out, reinterpret_cast<const void*>(base_ + pc), n);
+    return n;
+}
+
 }  // namespace myna::jit

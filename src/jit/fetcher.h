@@ -18,6 +18,8 @@ class GuestFetcher final : public guest::CodeFetcher {
   public:
     GuestFetcher(GuestMemory& memory, uint64_t guest_base) : memory_(memory), base_(guest_base) {}
     unsigned fetch(uint64_t pc, void* out, unsigned want) override;
+    /// Only of the page opened last.
+    unsigned peek(uint64_t pc, void* out, unsigned want) override;
     void begin() {
         begin_unstopped();
         stops_ = memory_.stops();

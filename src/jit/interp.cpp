@@ -122,6 +122,7 @@ const ir::Function& InterpVcpu::block_for(uint64_t pc, uint32_t mode, bool one) 
     else fetcher_.begin();
     builder.begin(pc, mode);
     guest::LiftLimits limits;
+    limits.if_convert = limits.unroll = false;  // what the translator is compared with stays plain
     if (one || engine_.opt_.one_insn_per_block) limits.max_insns = 1;
     engine_.arch_.lift_block(builder, fetcher_, engine_.cpu_, limits);
     l.generation = now;

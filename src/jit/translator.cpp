@@ -29,6 +29,8 @@ Translator::Translator(const guest::GuestArch& arch, const guest::CpuConfig& cpu
                 .forward = !has_item(opt.jit_disable, "forward")}) {
     limits_.single_insn = opt.one_insn_per_block;
     if (limits_.single_insn) limits_.max_insns = 1;
+    limits_.if_convert = !has_item(opt.jit_disable, "if-convert");
+    limits_.unroll = !has_item(opt.jit_disable, "unroll");
 }
 
 Result<void> Translator::start(const x64::Options& codegen) {

@@ -137,7 +137,7 @@ void Selector::select(Ref i) {
         }
         default: break;
     }
-    if (!ir::info(n.op).pure) untouched_ = false;
+    if (!ir::info(n.op).pure && n.op != Op::kExitIf) untouched_ = false;
     if (n.op < Op::kFlSub)
         select_int(i);
     else if (n.op <= Op::kCond)

@@ -9,7 +9,8 @@
 //
 // A poll before the condition leaves with the branch's own address, so nothing of that instruction may be done yet.
 //
-// Only backward exits poll: every cycle has one, or an indirect branch, which sees an empty cache instead.
+// Only backward exits poll, those not above the block's first instruction: the blocks of a cycle cannot all lead to
+// higher addresses. Indirect branches see an empty cache instead.
 #include "codegen/x64/selector.h"
 
 namespace myna::x64 {
@@ -54,7 +55,7 @@ void Selector::exit_jump(uint64_t target) {
 
 void Selector::exit_direct(Ref i) {
     const uint64_t target = inst(i).imm;
-    if (target <= pc_) poll(target);
+    if (target <= f_->pc) poll(target);
     exit_jump(target);
 }
 
@@ -67,7 +68,7 @@ void Selector::exit_if(Ref i) {
     }
     prepare_condition(n.a);
     keep_flags();
-    const bool backward = n.imm <= pc_;
+    const bool backward = n.imm <= f_->pc;
     const bool early = backward && untouched_ && !uses_eflags(n.a);
     if (early) {
         flags_changed();

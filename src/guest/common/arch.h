@@ -59,6 +59,11 @@ class CodeFetcher {
     virtual ~CodeFetcher() = default;
     /// Up to `want` bytes (2, 4 …) at `pc` into `out`; returns how many are executable there (0: the first is not).
     virtual unsigned fetch(uint64_t pc, void* out, unsigned want) = 0;
+    /// The same for bytes the block will not depend on, because a wrong answer only costs speed. May give fewer, or none.
+    virtual unsigned peek(uint64_t pc, void* out, unsigned want) {
+        (void)pc, (void)out, (void)want;
+        return 0;
+    }
 };
 
 /// CPU features switched on, as the architecture numbers them, with the model's name.
@@ -78,6 +83,8 @@ struct LiftLimits {
     unsigned max_side_exits = 4;
     bool single_insn = false;  // -one-insn-per-tb
     bool system_mode = false;
+    bool if_convert = true;    // branches over a few plain instructions become selects
+    bool unroll = true;        // a short loop's block goes round more than once; blocks follow a backward jump
 };
 
 struct GuestArch {

@@ -12,7 +12,12 @@ bool Lifter::auipc(const Auipc& i) { return wr(i.rd, ir.imm(pc_ + static_cast<ui
 
 bool Lifter::jal(const Jal& i) {
     wr(i.rd, ir.imm(next_pc()));
-    return end_direct(pc_ + static_cast<uint64_t>(int64_t{i.imm}));
+    const uint64_t target = pc_ + static_cast<uint64_t>(int64_t{i.imm});
+    if (i.rd == 0 && may_follow(target)) {
+        next_ = target;
+        return true;
+    }
+    return end_direct(target);
 }
 
 bool Lifter::jalr(const Jalr& i) {
@@ -26,10 +31,19 @@ bool Lifter::jalr(const Jalr& i) {
 
 bool Lifter::branch(const Branch& i) {
     constexpr Cmp kConditions[8] = {Cmp::kEq, Cmp::kNe, Cmp::kEq, Cmp::kEq, Cmp::kSlt, Cmp::kSge, Cmp::kUlt, Cmp::kUge};
+    constexpr Cmp kOpposites[8] = {Cmp::kNe, Cmp::kEq, Cmp::kNe, Cmp::kNe, Cmp::kSge, Cmp::kSlt, Cmp::kUge, Cmp::kUlt};
     const uint64_t target = pc_ + static_cast<uint64_t>(int64_t{i.imm});
-    ir.exit_if(ir.cmp(kConditions[i.cc], x(i.rs1), x(i.rs2)), target);
+    const Ref a = x(i.rs1), b = x(i.rs2);
+    const Ref taken = ir.cmp(kConditions[i.cc], a, b);
+    if (if_convert(taken, target)) return true;
+    if (target == ir.function().pc && may_repeat()) {
+        ir.exit_if(ir.cmp(kOpposites[i.cc], a, b), next_pc());
+        next_ = target;
+        return true;
+    }
+    ir.exit_if(taken, target);
     // Behind a loop's closing branch control seldom goes on: what follows is a block of its own.
-    if (target <= pc_ || ++side_exits_ >= limits_.max_side_exits) return end_direct(next_pc());
+    if (target <= pc_ || ++side_exits_ >= limits_.max_side_exits * rounds_) return end_direct(next_pc());
     return true;
 }
 

@@ -34,27 +34,40 @@ void Lifter::block() {
     }
     const uint64_t first_page = page_of(fn.pc);
     pc_ = fn.pc;
-    for (unsigned count = 0; !done_; ++count) {
+    for (count_ = 0; !done_; ++count_) {
         const bool off_page = limits_.system_mode && page_of(pc_) != first_page;
-        if (count != 0 && (count >= limits_.max_insns || off_page)) {
+        if (count_ != 0 && (count_ >= limits_.max_insns || off_page)) {
             end_direct(pc_);
             break;
+        }
+        if (count_ != 0 && pc_ == fn.pc) {
+            if (!may_repeat()) {
+                end_direct(pc_);
+                break;
+            }
+            if (rounds_++ == 1) round_length_ = count_;
         }
         uint32_t raw;
         bool ok;
         length_ = fetch(raw, ok);
+        // Never, unless somebody writes here through another mapping meanwhile.
+        if (skipped_left_ != 0 && (!ok || !is_plain(raw))) [[unlikely]] abandon_conditional();
         if (!ok) {
             // Reached only when the code before it really comes here; the fault address is pc + trap_arg.
-            if (count != 0) end_direct(pc_);
+            if (count_ != 0) end_direct(pc_);
             else end_trap(ExitReason::kNoExec, pc_, length_);
             break;
         }
         ir.insn(pc_, length_);
+        next_ = pc_ + length_;
+        const unsigned conditional = skipped_left_;
         if (!(length_ == 4 ? decode32(raw, *this) : decode16(raw, *this))) {
+            if (conditional != 0) abandon_conditional();
             end_trap(ExitReason::kIllegal, pc_, raw);
             break;
         }
-        pc_ += length_;
+        if (conditional != 0 && --skipped_left_ == 0) end_conditional();
+        pc_ = next_;
     }
 }
 

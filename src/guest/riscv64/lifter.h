@@ -46,7 +46,9 @@ class Lifter {
     Ref x(unsigned n) { return n ? ir.get(kX0 + n) : ir.imm(0); }
     Ref w(unsigned n) { return n ? ir.trunc(ir.get(kX0 + n)) : ir.imm32(0); }
     bool wr(unsigned rd, Ref v) {
-        if (rd) ir.set(kX0 + rd, v);
+        if (rd == 0) return true;
+        if (skipped_left_ != 0) note_conditional_write(rd);
+        ir.set(kX0 + rd, v);
         return true;
     }
     bool wr_w(unsigned rd, Ref v) { return rd ? wr(rd, ir.sext(v)) : true; }
@@ -89,6 +91,21 @@ class Lifter {
     Ref sha(Ref v, unsigned r1, unsigned r2, unsigned r3, bool shift_last);
     Ref sm3(Ref v, unsigned left1, unsigned left2);
 
+    // ---- branches over plain instructions (lift_branch.cpp)
+    /// Makes a branch with the condition `taken` a matter of selects, when it skips, or goes away for, so few and so plain
+    /// instructions that doing them is cheaper than a wrong prediction.
+    bool if_convert(Ref taken, uint64_t target);
+    [[nodiscard]] static bool is_plain(uint32_t raw) noexcept;
+    void note_conditional_write(unsigned rd);
+    /// All conditional instructions are lifted: what they wrote becomes old or new by the condition.
+    void end_conditional();
+    /// The instruction at pc_, one of them, is undefined: it must be reached only when the branch goes there.
+    void abandon_conditional();
+    /// The block may go round once more, back to its first instruction.
+    [[nodiscard]] bool may_repeat() const noexcept;
+    /// The block may go on at the target of the unconditional jump at pc_.
+    [[nodiscard]] bool may_follow(uint64_t target) noexcept;
+
     // ---- leaving the block
     bool end_direct(uint64_t target) {
         ir.exit(target);
@@ -109,8 +126,20 @@ class Lifter {
     const LiftLimits& limits_;
     const unsigned frm_;       // of the block key
     uint64_t pc_ = 0;          // of the instruction being lifted
+    uint64_t next_ = 0;        // of the one to lift after it
     unsigned length_ = 0;
+    unsigned count_ = 0;       // instructions so far
+    unsigned rounds_ = 1;      // times the block's first instruction is in it
+    unsigned round_length_ = 0;  // instructions of the first round, once it is known
     unsigned side_exits_ = 0;
+    bool followed_ = false;    // a backward jump
+    // Conditional instructions: lifted unconditionally, and undone by select.
+    unsigned skipped_left_ = 0;  // of them to lift
+    bool skip_when_taken_ = false;
+    Ref taken_ = kNoRef;
+    uint64_t resume_ = 0;      // where control goes on behind them
+    unsigned written_count_ = 0;
+    struct { unsigned rd; Ref old; } written_[4] = {};
     bool done_ = false;
 };
 
