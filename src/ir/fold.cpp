@@ -16,6 +16,9 @@
 namespace myna::ir {
 namespace {
 
+constexpr unsigned kNear = 40;  // operations, some ten guest instructions, over which another register may well be spared
+constexpr bool is_arithmetic(Op op) noexcept { return op >= Op::kAdd && op <= Op::kMul; }
+
 constexpr Cmp cmp_of(uint8_t sub) noexcept { return static_cast<Cmp>(sub); }
 constexpr uint8_t sub_of(Cmp c) noexcept { return static_cast<uint8_t>(c); }
 
@@ -359,7 +362,9 @@ Ref Builder::fold_extend(Inst& i) {
     const Inst& a = f_.insts[i.a];
     switch (i.op) {
         case Op::kTrunc:  // the low half of a register costs nothing; another value that is kept alive does
-            if ((a.op == Op::kZext || a.op == Op::kSext) && (!in_slot(i.a) || in_slot(a.a))) return a.a;
+            if (a.op != Op::kZext && a.op != Op::kSext) return kNoRef;
+            // … except that what is made anyway, and not long ago, is there one operation earlier than its extension.
+            if (!in_slot(i.a) || in_slot(a.a) || (a.op == Op::kSext && next_ - a.a < kNear && is_arithmetic(f_.insts[a.a].op))) return a.a;
             return kNoRef;
         case Op::kZext:
             if (a.op == Op::kTrunc && unsigned_bits(a.a) <= 32) return a.a;

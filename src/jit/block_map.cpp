@@ -1,6 +1,7 @@
 #include "jit/block_map.h"
 
 #include <algorithm>
+#include <cstring>
 #include <cstdlib>
 
 #include "base/bits.h"
@@ -104,7 +105,11 @@ void BlockMap::publish(Block* b) {
 void BlockMap::patch(const Exit& e, uint64_t target) noexcept {
     const uint64_t at = e.source->host + e.disp_offset;
     const auto disp = static_cast<int32_t>(target - (at + 4));
-    std::atomic_ref<int32_t>(*reinterpret_cast<int32_t*>(cache_.writable(at))).store(disp, std::memory_order_release);
+    // The displacement lies within eight aligned bytes, which are written at once; nobody else writes to them meanwhile.
+    std::atomic_ref<uint64_t> word(*reinterpret_cast<uint64_t*>(cache_.writable(at & ~uint64_t{7})));
+    uint64_t bytes = word.load(std::memory_order_relaxed);
+    std::memcpy(reinterpret_cast<uint8_t*>(&bytes) + (at & 7), &disp, sizeof disp);
+    word.store(bytes, std::memory_order_release);
 }
 
 void BlockMap::link(Exit& from, Block& to) {

@@ -60,7 +60,7 @@ bool Selector::compile(const ir::Function& f, std::span<uint8_t> write, uint64_t
     pc_ = f.pc;
     e.begin(write.data(), write.data() + write.size(), opt_.host.avx);
     sweep();
-    ra.begin(f, values_.data());
+    ra.begin(f, values_.data(), first_set_);
     const auto n = static_cast<Ref>(f.insts.size());
     for (Ref i = 0; i < n; ++i) {
         if (values_[i].marks & (Value::kDead | Value::kFused)) continue;

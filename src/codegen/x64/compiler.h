@@ -47,7 +47,7 @@ struct Layout {
     explicit Layout(const guest::GuestArch& arch, bool pin = true);  // pin: Options::pin
 };
 
-/// A direct exit. The jump's 32-bit displacement is 4-byte aligned in the code, so that patching is one atomic store.
+/// A direct exit. The jump's 32-bit displacement is within eight aligned bytes, so that patching is one atomic store.
 struct ExitSite {
     uint32_t disp_offset;   // where the rel32 of the jmp/jcc is, from the block's start
     uint32_t stub_offset;   // the cold stub it points to while unlinked

@@ -362,6 +362,15 @@ class Emitter {
                                                 {0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0}};
         if (n) std::memcpy(p_, kNops[n - 1], n), p_ += n;
     }
+    /// No-ops before the code from offset `from` on, in which nothing is relative to its place.
+    void nop_at(uint32_t from, unsigned n) {
+        if (n == 0) return;
+        uint8_t* const end = p_ + n;
+        std::memmove(at(from) + n, at(from), offset() - from);
+        p_ = at(from);
+        nop(n);
+        p_ = end;
+    }
     void align(unsigned a) {
         while (offset() % a) {
             const unsigned n = a - offset() % a;

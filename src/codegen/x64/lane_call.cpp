@@ -66,14 +66,20 @@ void load_result(Selector& s, Reg r) {
     else s.e.load128(static_cast<Xmm>(r - 16), Selector::vscratch_mem(0));
 }
 
-// Cold::data: [0] operand registers and the result's, a byte each (operands end with kNoReg); [1] the rest of Packed.
+// Cold::data: [0] operand registers and the result's, a byte each (operands end with kNoReg), and in bit 32 whether the
+// result is to be NaN boxed as the hot path leaves it; [1], [2] the rest of Packed.
 void cold_exact(Selector& s, const Cold& c) {
     for (unsigned n = 0; n < 3; ++n) {
         const Reg r = static_cast<Reg>(c.data[0] >> 8 * n);
         if (r != kNoReg) store_operand(s, n, r);
     }
     emit_call(s, {static_cast<RtHelper>(c.data[1] >> 32), static_cast<uint32_t>(c.data[1]), static_cast<uint32_t>(c.data[2])});
-    load_result(s, static_cast<Reg>(c.data[0] >> 24));
+    const Reg result = static_cast<Reg>(c.data[0] >> 24);
+    load_result(s, result);
+    if (c.data[0] >> 32 & 1) {
+        const Xmm x = static_cast<Xmm>(result - 16);
+        s.e.vop(SseOp::orps, x, x, s.e.literal_mem(~uint64_t{0xffffffff}, 0));
+    }
     s.e.jmp_to(c.back);
 }
 void cold_literal(Selector& s, const Cold& c) {
@@ -86,7 +92,8 @@ Cold& fill(Selector& s, Cold& c, const LaneCall& call) {
     uint64_t regs = 0xffffff;
     unsigned n = 0;
     for (Reg r : call.operands) regs = (regs & ~(uint64_t{0xff} << 8 * n)) | uint64_t{r} << 8 * n, ++n;
-    c.data[0] = regs | uint64_t{call.result} << 24;
+    const bool boxed = s.inst(call.inst).type == Type::kF32 && s.ra.is_boxed(call.inst);
+    c.data[0] = regs | uint64_t{call.result} << 24 | uint64_t{boxed} << 32;
     c.data[1] = uint64_t{static_cast<uint16_t>(p.helper)} << 32 | p.arg;
     c.data[2] = p.mode;
     c.back = s.e.offset();

@@ -17,7 +17,8 @@ constexpr uint32_t mask_of(std::span<const Xmm> x) {
 constexpr uint32_t kScratchMask = mask_of(kScratchGprs) | mask_of(kScratchXmms);
 }  // namespace
 
-void RegAlloc::begin(const ir::Function& f, Value* values) {
+void RegAlloc::begin(const ir::Function& f, Value* values, const std::array<uint32_t, 32>& first_set) {
+    pinned_until_ = first_set;
     f_ = &f;
     val_ = values;
     cur_ = 0;
@@ -61,7 +62,7 @@ void RegAlloc::load(Reg d, Ref v) {
             const Xmm x = static_cast<Xmm>(d - 16);
             if (val.type == Type::kV128)
                 e_.load128a(x, m);
-            else if (val.type == Type::kF64)
+            else if (val.type == Type::kF64 || (val.mem >= 0 && (val.marks & Value::kBoxed)))
                 e_.load64(x, m);
             else if (val.type == Type::kF32 || val.mem >= 0)
                 e_.load32(x, m);
@@ -148,7 +149,7 @@ void RegAlloc::evict(Reg g) {
     forget(g);
 }
 
-Reg RegAlloc::alloc(bool xmm) {
+Reg RegAlloc::alloc(bool xmm, uint32_t until) {
     Reg best = kNoReg;
     uint32_t best_score = 0;
     auto consider = [&](Reg g) {
@@ -172,6 +173,16 @@ Reg RegAlloc::alloc(bool xmm) {
     } else {
         for (Gpr g : kScratchGprs)
             if (consider(reg_of(g))) break;
+    }
+    if (best_score != 0 && (best == kNoReg || holder_[best] != kNoRef)) {  // none is free: an idle pinned one may be
+        for (uint32_t m = pinned_mask_ & (xmm ? 0xffff0000u : 0xffffu) & ~locked_; m; m &= m - 1) {
+            const Reg g = static_cast<Reg>(__builtin_ctz(m));
+            const Ref v = holder_[g];
+            if (!idle(g) || pinned_until_[g] < until || (v != kNoRef && val_[v].reg == g && val_[v].last_use >= cur_)) continue;
+            forget(g);
+            locked_ |= 1u << g;
+            return g;
+        }
     }
     if (best == kNoReg) {  // an instruction asks for more than there are
         failed_ = true;
@@ -223,7 +234,7 @@ Reg RegAlloc::use_reg(Ref r) {
     r = val_[r].root;
     Reg g = val_[r].reg;
     if (g == kNoReg) {
-        g = alloc(in_xmm(val_[r].type));
+        g = alloc(in_xmm(val_[r].type), val_[r].last_use);
         load(g, r);
         own(g, r);
     }
@@ -235,7 +246,7 @@ Reg RegAlloc::use_reg(Ref r) {
 Gpr RegAlloc::use_copy(Ref r) {
     r = val_[r].root;
     const Reg g = val_[r].reg;
-    if (g != kNoReg && !pinned(g) && !live(r) && !(locked_ >> g & 1)) {
+    if (g != kNoReg && scratch_here(g) && !live(r) && !(locked_ >> g & 1)) {
         holder_[g] = kNoRef;  // the value keeps naming it: see def_from_reg
         locked_ |= 1u << g;
         note(AllocNote::kCopy, g, r);
@@ -249,7 +260,7 @@ Gpr RegAlloc::use_copy(Ref r) {
 Xmm RegAlloc::use_copy_x(Ref r) {
     r = val_[r].root;
     const Reg g = val_[r].reg;
-    if (g != kNoReg && !pinned(g) && !live(r) && !(locked_ >> g & 1)) {
+    if (g != kNoReg && scratch_here(g) && !live(r) && !(locked_ >> g & 1)) {
         holder_[g] = kNoRef;
         locked_ |= 1u << g;
         note(AllocNote::kCopy, g, r);
@@ -306,7 +317,7 @@ Reg RegAlloc::def_reg(Ref r) {
         note(AllocNote::kDef, h, r);
         return h;
     }
-    const Reg g = alloc(in_xmm(val_[r].type));
+    const Reg g = alloc(in_xmm(val_[r].type), val_[r].last_use);
     own(g, r);
     note(AllocNote::kDef, g, r);
     return g;
@@ -328,12 +339,12 @@ Reg RegAlloc::def_from_reg(Ref r, Ref a) {
         note(AllocNote::kDefFrom, h, r, a);
         return h;
     }
-    if (g != kNoReg && !pinned(g) && !live(a)) {
+    if (g != kNoReg && scratch_here(g) && !live(a)) {
         own(g, r);
         note(AllocNote::kDefFrom, g, r, a);
         return g;
     }
-    const Reg t = alloc(in_xmm(val_[r].type));
+    const Reg t = alloc(in_xmm(val_[r].type), val_[r].last_use);
     if (g == kNoReg)
         load(t, a);
     else
@@ -378,13 +389,14 @@ void RegAlloc::relocate(Ref v) {
         val_[v].reg = kNoReg;
         return;
     }
-    const Reg t = alloc(from >= 16);
+    const Reg t = alloc(from >= 16, val_[v].last_use);
     move(t, from);
     own(t, v);
 }
 
 void RegAlloc::get_slot(Ref r, unsigned slot) {
     const Reg p = pin_of(slot);
+    if (p != kNoReg) pinned_until_[p] = val_[r].next_set;
     const Ref known = p != kNoReg ? holder_[p] : slot_holds_[slot];
     const int16_t here = static_cast<int16_t>(-2 - static_cast<int>(slot));
     if (known != kNoRef && arch_.slots[slot].type == Type::kFlags) {
@@ -425,8 +437,10 @@ void RegAlloc::set_slot(unsigned slot, Ref r) {
     r = val_[r].root;
     if (const Reg p = pin_of(slot); p != kNoReg) {
         const Ref old = holder_[p];
+        pinned_until_[p] = 0;  // not idle while what is in it moves away
         if (old == r) {
             if (val_[r].reg == kNoReg) val_[r].reg = p;
+            pinned_until_[p] = val_[cur_].next_set;
             return;
         }
         if (old != kNoRef && val_[old].reg == p) {
@@ -448,6 +462,7 @@ void RegAlloc::set_slot(unsigned slot, Ref r) {
             val_[r].reg = p;
         }
         holder_[p] = r;
+        pinned_until_[p] = val_[cur_].next_set;
         return;
     }
     if (slot_holds_[slot] == r) return;

@@ -12,7 +12,8 @@
 // Pinned registers always hold their slot's value. `get` of a pinned slot emits nothing: the value's register *is* the
 // pinned one. When the slot is set, a value still needed is first copied away. A value that will be set to a pinned
 // slot (its `hint`) is computed straight into the pinned register if nothing between reads the old value or may leave
-// the block; the sweep checks what follows, def() what is alive.
+// the block; the sweep checks what follows, def() what is alive. Likewise a pinned register is free (idle) from the last
+// look at its slot's value up to the next set, when nothing in between may fault or leave.
 //
 // Rules for callers, per IR instruction: ask for fixed registers first, then operands (they are locked until the
 // instruction ends), then the result. A register got for an operand must not be written, unless it came from
@@ -59,6 +60,8 @@ struct Value {
     Ref user;            // sweep: the user seen last (with uses == 1: the only one)
     Ref pair;            // the flags value this operation leaves in EFLAGS as well (kSub: fl_sub …), kNoRef
     uint32_t want;       // sweep: the set of a pinned slot that takes this value, 0: none
+    uint32_t barrier;    // sweep: this or the next instruction that may fault, leave or call with the guest's state
+    uint32_t next_set;   // sweep, of a get or set: the next thing that happens to the slot is this set, 0: it is a get, or nothing
     uint16_t uses;       // saturating
     uint16_t fuse_uses;  // uses by instructions that can take it over (compare into branch …)
     int16_t mem;         // kNoMem; >= 0: spill slot (8 bytes each); < kNoMem: guest slot -2 - mem
@@ -71,6 +74,7 @@ struct Value {
     static constexpr uint8_t kFused = 2;   // emitted by its users
     static constexpr uint8_t kZext = 4;    // kI32 whose register is known to be zero above bit 31
     static constexpr uint8_t kPaired = 8;  // flags that another instruction leaves in EFLAGS (Value::pair)
+    static constexpr uint8_t kBoxed = 4;   // kF32 whose XMM register is known to be all ones in bits 63..32
     // XMM registers known to be zero from this bit up; kZeroFrom16 comes with the others.
     static constexpr uint8_t kZeroFrom64 = 16, kZeroFrom32 = 32, kZeroFrom16 = 64;
     static constexpr uint8_t kNarrow = 128;  // an extension whose upper half nobody looks at: another name of its operand
@@ -80,8 +84,8 @@ class RegAlloc {
   public:
     RegAlloc(Emitter& e, const guest::GuestArch& arch, const Layout& layout) : e_(e), arch_(arch), layout_(layout) {}
 
-    /// A new block. `values` is the sweep's table, one per instruction.
-    void begin(const ir::Function& f, Value* values);
+    /// A new block. `values` is the sweep's table, one per instruction; `first_set`: see Selector::first_set_.
+    void begin(const ir::Function& f, Value* values, const std::array<uint32_t, 32>& first_set);
     /// The next instruction: locks of the one before are gone.
     void start(Ref i) { cur_ = i, locked_ = 0, note(AllocNote::kInst, kNoReg, i); }
     /// Within one instruction: registers got so far are not used any more (values stay where they are).
@@ -156,6 +160,9 @@ class RegAlloc {
         if ((*f_)[val_[r].root].op == ir::Op::kConst) return true;
         return v.marks & (n == 16 ? Value::kZeroFrom16 : n == 32 ? Value::kZeroFrom32 : Value::kZeroFrom64);
     }
+    /// Bits 63..32 of the register of kF32 value `r` are ones: it is NaN boxed as it is.
+    void mark_boxed(Ref r) { val_[val_[r].root].marks |= Value::kBoxed; }
+    bool is_boxed(Ref r) const { return in_xmm(val_[val_[r].root].type) && (val_[val_[r].root].marks & Value::kBoxed); }
     /// The type the register of `r` was made with: that of the value it is another name of.
     Type root_type(Ref r) const { return val_[val_[r].root].type; }
     /// `r` is scalar FP value `a` with the bits above it made definite, and may be made so in a's own register: nobody
@@ -172,7 +179,7 @@ class RegAlloc {
         Value& v = val_[val_[a].root];
         v.type = val_[r].type;
         v.mem = Value::kNoMem;
-        v.marks &= static_cast<uint8_t>(~(Value::kZeroFrom64 | Value::kZeroFrom32 | Value::kZeroFrom16));
+        v.marks &= static_cast<uint8_t>(~(Value::kZeroFrom64 | Value::kZeroFrom32 | Value::kZeroFrom16 | Value::kBoxed));
         note(AllocNote::kWiden, v.reg, r, a);
         alias(r, a);
     }
@@ -180,12 +187,12 @@ class RegAlloc {
     bool in_place(Ref r, Ref a) const {
         const Reg g = where(a), h = usable_hint(r);
         if (h != kNoReg && (g == h || !(locked_ >> h & 1))) return g == h;
-        return g != kNoReg && !pinned(g) && dies(a);
+        return g != kNoReg && scratch_here(g) && dies(a);
     }
 
     // ---- scratch registers of an instruction
-    Gpr temp() { return static_cast<Gpr>(alloc(false)); }
-    Xmm temp_x() { return static_cast<Xmm>(alloc(true) - 16); }
+    Gpr temp() { return static_cast<Gpr>(alloc(false, cur_)); }
+    Xmm temp_x() { return static_cast<Xmm>(alloc(true, cur_) - 16); }
     /// This very register; what is in it moves away.
     Gpr fixed(Gpr g) { return take(reg_of(g)), g; }
     Xmm fixed(Xmm x) { return take(reg_of(x)), x; }
@@ -219,7 +226,15 @@ class RegAlloc {
     Reg use_reg(Ref r);
     Reg def_reg(Ref r);
     Reg def_from_reg(Ref r, Ref a);
-    Reg alloc(bool xmm);
+    /// `until`: the last instruction that needs it.
+    Reg alloc(bool xmm, uint32_t until);
+    /// What the pinned register holds is not looked at before the slot is set, and nothing before that may fault or leave:
+    /// until then it serves as a scratch register.
+    bool idle(Reg g) const {
+        const uint32_t set = pinned_until_[g];
+        return set > cur_ && val_[cur_].barrier > set;
+    }
+    bool scratch_here(Reg g) const { return !pinned(g) || idle(g); }
     void take(Reg g);
     void evict(Reg g);
     void forget(Reg g);
@@ -251,7 +266,8 @@ class RegAlloc {
     Ref cur_ = 0;
     uint32_t locked_ = 0;       // registers of the current instruction
     uint32_t pinned_mask_ = 0;  // registers that hold guest slots
-    std::array<Ref, 32> holder_{};      // the value in each register (pinned: known to equal the slot), kNoRef
+    std::array<Ref, 32> holder_{};      // the value in each register (pinned and not idle: known to equal the slot), kNoRef
+    std::array<uint32_t, 32> pinned_until_{};  // the set that gives a pinned register its next value, 0: not known, or read before
     std::array<Ref, 128> slot_holds_{};  // the value known to be in each slot's memory, kNoRef
     std::array<Ref, kSpillSlots> spill_owner_{};
     AllocLog* log_ = nullptr;

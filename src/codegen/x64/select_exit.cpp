@@ -1,7 +1,7 @@
 // Selection of exits and of calls to helpers.
 //
-// A direct exit is a jump whose displacement is 4-byte aligned, so that linking is one atomic store. Until then it
-// leads to a stub behind the block: call link, then ExitStubData.
+// A direct exit is a jump whose displacement is within eight aligned bytes, so that linking is one atomic store. Until
+// then it leads to a stub behind the block: call link, then ExitStubData.
 //
 //   exit       [poll if backward]  jmp ▶                    exit_if   jcc ▶                (forward)
 //   exit_ind   probe of header.indirect, jmp [entry]                  poll; jcc ▶          (backward)
@@ -16,8 +16,11 @@
 namespace myna::x64 {
 
 namespace {
-/// No-ops so that the rel32 behind `opcode_bytes` of opcode is 4-byte aligned.
-void align_rel32(Emitter& e, unsigned opcode_bytes) { e.nop(-(e.offset() + opcode_bytes) & 3); }
+/// How many no-ops put the rel32 behind `opcode_bytes` of opcode within eight aligned bytes.
+unsigned rel32_padding(const Emitter& e, unsigned opcode_bytes) {
+    const uint32_t at = (e.offset() + opcode_bytes) & 7;
+    return at > 4 ? 8 - at : 0;
+}
 }  // namespace
 
 void Selector::select_exit(Ref i) {
@@ -49,7 +52,7 @@ void Selector::poll(uint64_t target) {
 }
 
 void Selector::exit_jump(uint64_t target) {
-    align_rel32(e, 1);
+    e.nop(rel32_padding(e, 1));
     out_->exits.push_back({e.jmp32(), 0, target});
 }
 
@@ -74,9 +77,12 @@ void Selector::exit_if(Ref i) {
         flags_changed();
         poll(pc_);
     }
+    const uint32_t compare = e.offset();
     const Cc cc = condition(n.a);
     if (!backward || early) {
-        align_rel32(e, 2);
+        // The comparison stays with its jump: the host makes one operation of the two.
+        const unsigned padding = rel32_padding(e, 2);
+        inst(n.a).op == Op::kCmp ? e.nop_at(compare, padding) : e.nop(padding);
         out_->exits.push_back({e.jcc32(cc), 0, n.imm});
         return;
     }

@@ -179,7 +179,8 @@ Cc Selector::compare_for(const Inst& n) {
         }
     }
     flags_changed();
-    if (ra.is_const(n.a) && !ra.is_const(n.b)) {
+    Mem m;
+    if (!ra.is_const(n.b) && (ra.is_const(n.a) || (ra.where(n.b) != kNoReg && ra.mem_operand(n.a, &m)))) {
         compare_operands(w, n.b, n.a);
         return kMirrored[n.sub];
     }

@@ -34,10 +34,12 @@ void arithmetic(Selector& s, Ref i, Both op, bool commutes) {
     const Xmm a = s.ra.use_x(in.a), b = s.ra.use_x(in.b);
     const Xmm d = canonical(s) && !watched ? s.ra.def_over_x(i) : s.ra.def_x(i);
     const Xmm t = watched ? s.ra.temp_x() : d;
-    // The first operand's upper lanes stay: zeroes are wanted there; else the shorter or (without VEX) two-operand form.
+    // The first operand's upper lanes stay: zeroes, or a NaN box, are wanted there; else the shorter or (without VEX)
+    // two-operand form.
     bool swap = false;
     if (commutes) {
-        const bool za = s.ra.is_zero_from(in.a, bits_of(in.type)), zb = s.ra.is_zero_from(in.b, bits_of(in.type));
+        const auto wanted = [&](Ref r) { return canonical(s) ? s.ra.is_boxed(r) : s.ra.is_zero_from(r, bits_of(in.type)); };
+        const bool za = wanted(in.a), zb = wanted(in.b);
         swap = za != zb ? zb : s.e.avx() ? num(b) >= 8 && num(a) < 8 : d == b;
     }
     s.e.vop(op.of(in.type), d, swap ? b : a, swap ? a : b);
@@ -47,7 +49,7 @@ void arithmetic(Selector& s, Ref i, Both op, bool commutes) {
         exact_if(s, Cc::e, {i, {reg_of(a), reg_of(b)}, reg_of(d)});
         return;
     }
-    if (canonical(s)) return canonical_if_nan(s, in.type, d);
+    if (canonical(s)) return canonical_if_nan(s, in.type, d, s.ra.is_boxed(i));
     s.e.vop(ucomi(in.type), d, d);
     exact_if(s, Cc::p, {i, {reg_of(a), reg_of(b)}, reg_of(d)});
 }
@@ -59,7 +61,7 @@ void square_root(Selector& s, Ref i) {
     const Xmm d = canonical(s) ? s.ra.def_over_x(i) : s.ra.def_x(i);
     s.e.vop(op, d, a, a);
     inherit_upper(s, i, in.a);
-    if (canonical(s)) return canonical_if_nan(s, in.type, d);
+    if (canonical(s)) return canonical_if_nan(s, in.type, d, s.ra.is_boxed(i));
     s.e.vop(ucomi(in.type), d, d);
     exact_if(s, Cc::p, {i, {reg_of(a)}, reg_of(d)});
 }
@@ -99,17 +101,19 @@ void min_max(Selector& s, Ref i, bool max) {
     s.e.vop(op, t, b, a);
     s.e.vop(max ? SseOp::andps : SseOp::orps, d, d, t);
     cold.back = s.e.offset();
-    if (s.ra.is_zero_from(in.b, bits_of(in.type))) inherit_upper(s, i, in.a);
+    if (s.ra.is_zero_from(in.b, bits_of(in.type)) && s.ra.is_zero_from(in.a, bits_of(in.type))) inherit_upper(s, i, in.a);
 }
 
 uint64_t sign_bit(Type t) { return t == Type::kF16 ? 0x8000 : t == Type::kF32 ? 0x80000000 : uint64_t{1} << 63; }
 uint64_t all_bits(Type t) { return sign_bit(t) * 2 - 1; }
 
 void bitwise(Selector& s, Ref i, SseOp op, uint64_t mask) {
-    const Xmm a = s.ra.use_x(s.inst(i).a);
-    s.e.vop(op, s.ra.def_over_x(i), a, s.e.literal_mem(mask, 0));
-    if (op == SseOp::andps) s.ra.mark_zero_from(i, bits_of(s.inst(i).type));
-    else inherit_upper(s, i, s.inst(i).a);
+    const Inst& in = s.inst(i);
+    const bool boxed = in.type == Type::kF32 && s.ra.is_boxed(in.a);
+    const Xmm a = s.ra.use_x(in.a);
+    s.e.vop(op, s.ra.def_over_x(i), a, s.e.literal_mem(op == SseOp::andps && boxed ? mask | kBox : mask, 0));
+    if (op == SseOp::andps && !boxed) s.ra.mark_zero_from(i, bits_of(in.type));
+    else inherit_upper(s, i, in.a);
 }
 
 void sign_inject(Selector& s, Ref i) {
@@ -123,6 +127,7 @@ void sign_inject(Selector& s, Ref i) {
     if (in.sub == 2) {
         s.e.vop(SseOp::andps, t, b, s.e.literal_mem(sign, 0));
         s.e.vop(SseOp::xorps, s.ra.def_over_x(i), a, t);
+        if (in.type == Type::kF32) inherit_upper(s, i, in.a);
         return;
     }
     const Xmm d = s.ra.def_x(i);
@@ -132,8 +137,10 @@ void sign_inject(Selector& s, Ref i) {
     } else {
         s.e.vop(SseOp::andps, t, b, s.e.literal_mem(sign, 0));
     }
-    s.e.vop(SseOp::andps, d, a, s.e.literal_mem(all_bits(in.type) & ~sign, 0));
+    const bool boxed = in.type == Type::kF32 && s.ra.is_boxed(in.a);
+    s.e.vop(SseOp::andps, d, a, s.e.literal_mem((all_bits(in.type) & ~sign) | (boxed ? kBox : 0), 0));
     s.e.vop(SseOp::orps, d, d, t);
+    if (boxed) s.ra.mark_boxed(i);
 }
 
 void compare_scalars(Selector& s, Ref i) {
@@ -171,11 +178,19 @@ void compare_scalars(Selector& s, Ref i) {
 
 void box(Selector& s, Ref i) {
     const Inst& in = s.inst(i);
-    const Mem ones = s.e.literal_mem(operand_type(s, in.a) == Type::kF16 ? ~uint64_t{0xffff} : ~uint64_t{0xffffffff}, 0);
+    const bool half = operand_type(s, in.a) == Type::kF16;
+    if (!half && s.ra.is_boxed(in.a)) {
+        if (s.ra.may_widen(i, in.a)) s.ra.widen(i, in.a);
+        else s.ra.def_from_x(i, in.a);
+        return s.ra.mark_boxed(i);
+    }
+    const Mem ones = s.e.literal_mem(half ? ~uint64_t{0xffff} : kBox, 0);
     const Xmm a = s.ra.use_x(in.a);
     if (s.ra.may_widen(i, in.a)) {
         s.e.vop(SseOp::orps, a, a, ones);
-        return s.ra.widen(i, in.a);
+        s.ra.widen(i, in.a);
+        if (!half) s.ra.mark_boxed(i);
+        return;
     }
     s.e.vop(SseOp::orps, s.ra.def_over_x(i), a, ones);
 }
@@ -186,8 +201,9 @@ void unbox(Selector& s, Ref i) {
     const bool half = in.type == Type::kF16;
     const Xmm a = s.ra.use_x(in.a);
     const Xmm d = s.ra.def_from_x(i, in.a);
-    s.e.vop(SseOp::ptest, d == a ? d : a, s.e.literal_mem(half ? ~uint64_t{0xffff} : ~uint64_t{0xffffffff}, 0));
-    literal_if(s, Cc::ae, d, half ? softfp::kDefaultNan<F16> : softfp::kDefaultNan<F32>);
+    s.e.vop(SseOp::ptest, d == a ? d : a, s.e.literal_mem(half ? ~uint64_t{0xffff} : kBox, 0));
+    literal_if(s, Cc::ae, d, half ? softfp::kDefaultNan<F16> : softfp::kDefaultNan<F32> | kBox);
+    if (!half) s.ra.mark_boxed(i);
 }
 
 void bitcast(Selector& s, Ref i) {
@@ -259,6 +275,7 @@ void half_arithmetic(Selector& s, Ref i, Both op) {
 void inherit_upper(Selector& s, Ref i, Ref a) {
     const unsigned n = bits_of(s.inst(i).type);
     if (s.ra.is_zero_from(a, n)) s.ra.mark_zero_from(i, n);
+    else if (n == 32 && s.ra.is_boxed(a)) s.ra.mark_boxed(i);
 }
 
 FusedAddend fused_addend(Selector& s, Ref i, Ref c, bool needed) {
@@ -283,9 +300,9 @@ void compare_with_min_normal(Selector& s, Type type, Xmm d, Xmm t) {
 
 SseOp ucomi(Type t) { return t == Type::kF64 ? SseOp::ucomisd : SseOp::ucomiss; }
 
-void canonical_if_nan(Selector& s, Type t, Xmm d) {
+void canonical_if_nan(Selector& s, Type t, Xmm d, bool boxed) {
     s.e.vop(ucomi(t), d, d);
-    literal_if(s, Cc::p, d, t == Type::kF64 ? softfp::kDefaultNan<F64> : softfp::kDefaultNan<F32>);
+    literal_if(s, Cc::p, d, t == Type::kF64 ? softfp::kDefaultNan<F64> : softfp::kDefaultNan<F32> | (boxed ? kBox : 0));
 }
 
 void widen_half(Selector& s, Xmm d, Xmm a) {

@@ -11,8 +11,8 @@ SseOp ucomi(Type t);
 bool watches_underflow(const Selector& s);
 /// EFLAGS such that Cc::e means that the scalar in `d` is a NaN or the smallest normal number of either sign; needs `t`.
 void compare_with_min_normal(Selector& s, Type type, Xmm d, Xmm t);
-/// Replaces a NaN in `d` by the canonical one (out of line).
-void canonical_if_nan(Selector& s, Type t, Xmm d);
+/// Replaces a NaN in `d` by the canonical one (out of line), NaN boxed if `boxed`.
+void canonical_if_nan(Selector& s, Type t, Xmm d, bool boxed = false);
 /// The half-precision number in `a` as single precision (F16C).
 void widen_half(Selector& s, Xmm d, Xmm a);
 /// The addend of a fused multiply-add that ends in its register: already in the result's, and as the exact path reads
@@ -23,6 +23,7 @@ struct FusedAddend {
     [[nodiscard]] Xmm whole(Xmm x) const { return x == result ? kept : x; }
 };
 FusedAddend fused_addend(Selector& s, Ref i, Ref c, bool needed);
+inline constexpr uint64_t kBox = 0xffffffff00000000;
 /// The bits above the scalar in `i`'s register are those of `a`'s.
 void inherit_upper(Selector& s, Ref i, Ref a);
 constexpr unsigned bits_of(Type t) { return t == Type::kF16 ? 16 : t == Type::kF32 ? 32 : 64; }

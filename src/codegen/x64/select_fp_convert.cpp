@@ -210,7 +210,7 @@ void round_integral(Selector& s, Ref i) {
     const Xmm d = s.ra.def_over_x(i);
     inherit_upper(s, i, in.a);
     round_scalar(s, in.type, d, a, static_cast<uint8_t>(round_imm(round) | (inexact ? 0 : kNoInexact)));
-    if (canonical(s)) canonical_if_nan(s, in.type, d);
+    if (canonical(s)) canonical_if_nan(s, in.type, d, s.ra.is_boxed(i));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 // list of those that take care themselves (all FP and vector ones are taken to change EFLAGS).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -221,6 +222,7 @@ class Selector {
     uint64_t exec_ = 0;
     CompiledBlock* out_ = nullptr;
     std::vector<Value> values_;
+    std::array<uint32_t, 32> first_set_{};  // by pinned register: the set that is the first use of its slot, 0: it is none
     std::vector<Cold> cold_;
     Ref eflags_ = kNoRef;             // the guest flags value in EFLAGS
     Form eflags_form_ = Form::kSub;

@@ -46,6 +46,8 @@ class Sweep {
     void run() {
         for (Ref i = static_cast<Ref>(f_.insts.size()); i-- > 0;) visit(i);
     }
+    /// The first thing that happens to the slot is that it is set, by this instruction; 0: it is not.
+    uint32_t first_set(unsigned slot) const { return next_get_[slot] == 0 ? next_set_[slot] : 0; }
 
   private:
     void use(Ref r, uint32_t at, Ref user) {
@@ -79,10 +81,12 @@ class Sweep {
         const Inst& n = f_[i];
         Value& v = val_[i];
         const ir::OpInfo& info = ir::info(n.op);
+        v.barrier = info.may_fault || info.leaves || n.op == Op::kCallState ? i : barrier_;
         switch (n.op) {
             case Op::kInsn: return;
             case Op::kSet: set(i, n, v); return;
             case Op::kGet:
+                v.next_set = next_get_[n.imm] == 0 ? next_set_[n.imm] : 0;
                 slot_dead_[n.imm] = 0;
                 next_get_[n.imm] = i;
                 if (v.uses == 0) v.marks |= Value::kDead;
@@ -102,6 +106,7 @@ class Sweep {
         if (n.op == Op::kLl || n.op == Op::kSc) ++epoch_;
         fuse(n, v);
         operands(i, n, v);
+        pass_hint(n, v);
     }
 
     /// Sets that a later one makes invisible go; the value of the others may be wanted in the pinned register.
@@ -115,6 +120,7 @@ class Sweep {
             return;
         }
         slot_dead_[slot] = now;
+        v.next_set = next_get_[slot] == 0 ? next_set_[slot] : 0;
         next_set_[slot] = i;
         next_get_[slot] = 0;
         use(n.a, i, i);
@@ -136,6 +142,22 @@ class Sweep {
             v.hint = s_.layout_.gpr[slot];
         else if (s_.layout_.xmm[slot] != kNotPinned && in_xmm(t))
             v.hint = static_cast<Reg>(16 + s_.layout_.xmm[slot]);
+    }
+
+    /// Of an operation that is made in its first operand's register, that operand may as well be made where the result
+    /// is wanted, if nobody else uses it (so far seen: uses before this one are of no concern).
+    void pass_hint(const Inst& n, const Value& v) {
+        if (v.hint == kNoReg || (v.marks & (Value::kFused | Value::kNarrow)) || !in_first_operand(n.op)) return;
+        Value& a = val_[n.a];
+        if (a.uses == 1 && a.want == 0 && f_[n.a].op != Op::kGet) a.want = v.want;
+    }
+    static bool in_first_operand(Op op) {
+        switch (op) {
+            case Op::kAdd: case Op::kSub: case Op::kMul: case Op::kAnd: case Op::kOr: case Op::kXor: case Op::kNot: case Op::kNeg:
+            case Op::kShl: case Op::kShr: case Op::kSar: case Op::kSext: case Op::kSext8: case Op::kSext16: case Op::kZext8: case Op::kZext16:
+                return true;
+            default: return false;
+        }
     }
 
     void fuse(const Inst& n, Value& v) {
@@ -271,7 +293,12 @@ void Selector::sweep() {
         values_[i].root = static_cast<Ref>(i);
         values_[i].type = result == 'B' ? Type::kI32 : result == 'F' ? Type::kFlags : in.type;
     }
-    Sweep(*this).run();
+    Sweep sweep(*this);
+    sweep.run();
+    for (unsigned s = 0; s < arch_.slots.size(); ++s) {
+        if (layout_.gpr[s] != kNotPinned) first_set_[layout_.gpr[s]] = sweep.first_set(s);
+        else if (layout_.xmm[s] != kNotPinned) first_set_[16 + layout_.xmm[s]] = sweep.first_set(s);
+    }
 }
 
 }  // namespace myna::x64

@@ -134,7 +134,7 @@ void Lifter::abandon_conditional() {
 
 bool Lifter::may_repeat() const noexcept {
     const unsigned length = round_length_ != 0 ? round_length_ : count_ + 1;
-    const unsigned rounds = length <= 5 ? 4 : length <= 24 ? 2 : 1;
+    const unsigned rounds = length <= 8 ? 4 : length <= 24 ? 2 : 1;
     return limits_.unroll && rounds_ < rounds && count_ + length < limits_.max_insns;
 }
 
