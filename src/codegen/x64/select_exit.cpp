@@ -6,6 +6,7 @@
 //   exit       [poll if backward]  jmp ▶                    exit_if   jcc ▶                (forward)
 //   exit_ind   probe of header.indirect, jmp [entry]                  poll; jcc ▶          (backward)
 //                                                                     jcc !c; poll; jmp ▶  (backward, EFLAGS in use)
+//                                                                     jcc cold ─▶ poll; jmp ▶  (backward, more behind it)
 //
 // A poll before the condition leaves with the branch's own address, so nothing of that instruction may be done yet.
 //
@@ -51,6 +52,15 @@ void Selector::poll(uint64_t target) {
     c.data[0] = target;
 }
 
+/// The same in cold code.
+void Selector::poll_here(uint64_t target) {
+    e.alu_mi(Alu::cmp, false, MYNA_HDR(poll), 0);
+    const uint32_t none = e.jcc8(Cc::e);
+    call_stub(stubs_.poll);
+    e.put64(target);
+    e.bind8(none);
+}
+
 void Selector::exit_jump(uint64_t target) {
     e.nop(rel32_padding(e, 1));
     out_->exits.push_back({e.jmp32(), 0, target});
@@ -72,7 +82,9 @@ void Selector::exit_if(Ref i) {
     prepare_condition(n.a);
     keep_flags();
     const bool backward = n.imm <= f_->pc;
-    const bool early = backward && untouched_ && !uses_eflags(n.a);
+    // … when it is the way round a loop: the way out is polled for only when it is taken.
+    const bool last = i + 1 == f_->insts.size() || inst(i + 1).op == Op::kExit;
+    const bool early = backward && last && untouched_ && !uses_eflags(n.a);
     if (early) {
         flags_changed();
         poll(pc_);
@@ -84,6 +96,13 @@ void Selector::exit_if(Ref i) {
         const unsigned padding = rel32_padding(e, 2);
         inst(n.a).op == Op::kCmp ? e.nop_at(compare, padding) : e.nop(padding);
         out_->exits.push_back({e.jcc32(cc), 0, n.imm});
+        return;
+    }
+    if (!last) {
+        cold_if(cc, [](Selector& s, const Cold& self) {
+            s.poll_here(self.data[0]);
+            s.exit_jump(self.data[0]);
+        }).data[0] = n.imm;
         return;
     }
     const uint32_t stay = e.jcc8(invert(cc));

@@ -207,6 +207,7 @@ class Selector {
     void call_state(Ref i);
     void exit_jump(uint64_t target);
     void poll(uint64_t target);
+    void poll_here(uint64_t target);
     void call_stub(uint64_t stub) { rel_to(e.call32(), stub); }
     void rel_to(uint32_t field, uint64_t stub) {
         if (out_->keep_stub_fields) [[unlikely]] out_->stub_fields.push_back(field);

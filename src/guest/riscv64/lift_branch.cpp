@@ -141,8 +141,11 @@ bool Lifter::may_repeat() const noexcept {
 bool Lifter::may_follow(uint64_t target) noexcept {
     constexpr unsigned kFollowBefore = 16;  // a tail this long is worth repeating in front of its loop
     if (target == ir.function().pc) return may_repeat();
-    if (!limits_.unroll || limits_.max_insns == 1 || followed_ || target > pc_ || count_ >= kFollowBefore) return false;
-    return followed_ = true;
+    // Once a round: the same jump again, or none of the first round's.
+    if (!limits_.unroll || limits_.max_insns == 1 || follows_ == rounds_ || target > pc_) return false;
+    if (rounds_ == 1 && count_ >= kFollowBefore) return false;
+    follows_ = rounds_;
+    return true;
 }
 
 }  // namespace myna::guest::riscv64

@@ -132,7 +132,7 @@ class Lifter {
     unsigned rounds_ = 1;      // times the block's first instruction is in it
     unsigned round_length_ = 0;  // instructions of the first round, once it is known
     unsigned side_exits_ = 0;
-    bool followed_ = false;    // a backward jump
+    unsigned follows_ = 0;     // the last round in which a backward jump was followed
     // Conditional instructions: lifted unconditionally, and undone by select.
     unsigned skipped_left_ = 0;  // of them to lift
     bool skip_when_taken_ = false;
