@@ -457,10 +457,8 @@ void RegAlloc::set_slot(unsigned slot, Ref r) {
             load(p, r);
         else
             move(p, g);
-        if (g == kNoReg || !pinned(g)) {
-            if (g != kNoReg) holder_[g] = kNoRef;
-            val_[r].reg = p;
-        }
+        if (g != kNoReg && !pinned(g)) holder_[g] = kNoRef;
+        val_[r].reg = p;  // in two pinned registers it counts as in the newer: the older is more likely set again soon
         holder_[p] = r;
         pinned_until_[p] = val_[cur_].next_set;
         return;

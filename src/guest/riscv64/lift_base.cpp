@@ -43,7 +43,7 @@ bool Lifter::branch(const Branch& i) {
     }
     ir.exit_if(taken, target);
     // Behind a loop's closing branch control seldom goes on: what follows is a block of its own.
-    if (target <= pc_ || ++side_exits_ >= limits_.max_side_exits * rounds_) return end_direct(next_pc());
+    if (target <= pc_ || target == ir.function().pc || ++side_exits_ >= limits_.max_side_exits * rounds_) return end_direct(next_pc());
     return true;
 }
 
