@@ -36,7 +36,7 @@ void Lifter::block() {
     pc_ = fn.pc;
     for (count_ = 0; !done_; ++count_) {
         const bool off_page = limits_.system_mode && page_of(pc_) != first_page;
-        if (count_ != 0 && (count_ >= limits_.max_insns || off_page)) {
+        if (count_ != 0 && (count_ >= limits_.max_insns || off_page || (count_ > follow_end_ && rounds_ == 1 && skipped_left_ == 0))) {
             end_direct(pc_);
             break;
         }

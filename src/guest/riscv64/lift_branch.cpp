@@ -134,17 +134,18 @@ void Lifter::abandon_conditional() {
 
 bool Lifter::may_repeat() const noexcept {
     const unsigned length = round_length_ != 0 ? round_length_ : count_ + 1;
-    const unsigned rounds = length <= 8 ? 4 : length <= 24 ? 2 : 1;
+    const unsigned rounds = length <= 8 ? 4 : length <= 20 ? 2 : 1;
     return limits_.unroll && rounds_ < rounds && count_ + length < limits_.max_insns;
 }
 
 bool Lifter::may_follow(uint64_t target) noexcept {
-    constexpr unsigned kFollowBefore = 16;  // a tail this long is worth repeating in front of its loop
+    constexpr unsigned kFollowBefore = 6, kFollowFor = 12;  // a tail this short in front of its loop, and what of the loop
     if (target == ir.function().pc) return may_repeat();
     // Once a round: the same jump again, or none of the first round's.
     if (!limits_.unroll || limits_.max_insns == 1 || follows_ == rounds_ || target > pc_) return false;
     if (rounds_ == 1 && count_ >= kFollowBefore) return false;
     follows_ = rounds_;
+    if (rounds_ == 1) follow_end_ = count_ + kFollowFor;
     return true;
 }
 

@@ -133,6 +133,7 @@ class Lifter {
     unsigned round_length_ = 0;  // instructions of the first round, once it is known
     unsigned side_exits_ = 0;
     unsigned follows_ = 0;     // the last round in which a backward jump was followed
+    unsigned follow_end_ = ~0u;  // where the first round ends, if it has not come back to its start by then
     // Conditional instructions: lifted unconditionally, and undone by select.
     unsigned skipped_left_ = 0;  // of them to lift
     bool skip_when_taken_ = false;
