@@ -180,6 +180,7 @@ Reg RegAlloc::alloc(bool xmm, uint32_t until) {
             const Ref v = holder_[g];
             if (!idle(g) || pinned_until_[g] < until || (v != kNoRef && val_[v].reg == g && val_[v].last_use >= cur_)) continue;
             forget(g);
+            note(AllocNote::kOwn, g);
             locked_ |= 1u << g;
             return g;
         }

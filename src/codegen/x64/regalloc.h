@@ -90,6 +90,11 @@ class RegAlloc {
     void start(Ref i) { cur_ = i, locked_ = 0, note(AllocNote::kInst, kNoReg, i); }
     /// Within one instruction: registers got so far are not used any more (values stay where they are).
     void unlock() { locked_ = 0, note(AllocNote::kUnlock, kNoReg); }
+    /// The code noted since the log had `mark` entries was moved by `bytes`.
+    [[nodiscard]] size_t log_mark() const { return log_ != nullptr ? log_->size() : 0; }
+    void code_moved(size_t mark, unsigned bytes) {
+        for (; log_ != nullptr && mark < log_->size(); ++mark) (*log_)[mark].offset += bytes;
+    }
     /// The hot code is complete.
     void end_of_hot() { note(AllocNote::kTail, kNoReg); }
     /// Decisions go to `log` from the next block on; nullptr: nowhere.

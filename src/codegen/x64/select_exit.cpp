@@ -90,11 +90,17 @@ void Selector::exit_if(Ref i) {
         poll(pc_);
     }
     const uint32_t compare = e.offset();
+    const size_t compare_log = ra.log_mark();
     const Cc cc = condition(n.a);
     if (!backward || early) {
         // The comparison stays with its jump: the host makes one operation of the two.
         const unsigned padding = rel32_padding(e, 2);
-        inst(n.a).op == Op::kCmp ? e.nop_at(compare, padding) : e.nop(padding);
+        if (inst(n.a).op == Op::kCmp) {
+            e.nop_at(compare, padding);
+            ra.code_moved(compare_log, padding);
+        } else {
+            e.nop(padding);
+        }
         out_->exits.push_back({e.jcc32(cc), 0, n.imm});
         return;
     }
