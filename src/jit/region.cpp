@@ -93,7 +93,7 @@ Result<ir::Function> optimise_region(const guest::GuestArch& arch, const guest::
     size_t insns = 0;
     for (size_t n = 0; n < source.blocks.size(); ++n) {
         lifter.begin(source.blocks[n], source.mode);
-        arch.lift_block(lifter, fetcher, cpu, {});
+        arch.lift_block(lifter, fetcher, cpu, {.unroll = false});  // going round is the region's business
         if (n == 0) {
             all.nan_rule = one.nan_rule, all.fp_mode = one.fp_mode, all.fp_exact = one.fp_exact;
             all.exact_underflow = one.exact_underflow, all.mmu_index = one.mmu_index;
