@@ -126,7 +126,8 @@ INSTANTIATE_TEST_SUITE_P(Formats, ForeignImage,
                          testing::Values(P{"vdi", "vdi", ""}, P{"vdi_static", "vdi", "-o static=on"}, P{"vmdk", "vmdk", ""},
                                          P{"vmdk_flat", "vmdk", "-o subformat=monolithicFlat"}, P{"vmdk_split", "vmdk", "-o subformat=twoGbMaxExtentSparse"},
                                          P{"vmdk_split_flat", "vmdk", "-o subformat=twoGbMaxExtentFlat"}, P{"vmdk_stream", "vmdk", "-o subformat=streamOptimized"},
-                                         P{"vmdk_zero", "vmdk", "-o zeroed_grain=on,adapter_type=lsilogic,hwversion=7"}),
+                                         P{"vmdk_zero", "vmdk", "-o zeroed_grain=on,adapter_type=lsilogic,hwversion=7"},
+                                         P{"vhdx", "vhdx", ""}, P{"vhdx_fixed", "vhdx", "-o subformat=fixed,log_size=3M"}, P{"vhdx_1M", "vhdx", "-o block_size=1M"}),
                          [](const auto& param) { return std::string(param.param.name); });
 
 }  // namespace

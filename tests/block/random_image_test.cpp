@@ -204,7 +204,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"vmdk_flat", "vmdk", J{{"subformat", "monolithicFlat"}}, false, false},
                     Case{"vmdk_split", "vmdk", J{{"subformat", "twoGbMaxExtentSparse"}}, false, false},
                     Case{"vmdk_split_flat", "vmdk", J{{"subformat", "twoGbMaxExtentFlat"}}, false, false},
-                    Case{"vmdk_stream", "vmdk", J{{"subformat", "streamOptimized"}}, true, false}),
+                    Case{"vmdk_stream", "vmdk", J{{"subformat", "streamOptimized"}}, true, false},
+                    Case{"vhdx", "vhdx", J::object(), false, false}, Case{"vhdx_1M", "vhdx", J{{"block_size", "1M"}, {"block_state_zero", "off"}}, false, false},
+                    Case{"vhdx_fixed", "vhdx", J{{"subformat", "fixed"}}, false, false}),
     [](const auto& param) { return std::string(param.param.name); });
 
 }  // namespace

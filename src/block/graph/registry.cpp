@@ -4,6 +4,7 @@
 #include "block/formats/qcow2/qcow2.h"
 #include "block/formats/raw/raw.h"
 #include "block/formats/vdi/vdi.h"
+#include "block/formats/vhdx/vhdx.h"
 #include "block/formats/vmdk/vmdk.h"
 #include "block/graph/graph.h"
 #include "block/proto/file.h"
@@ -12,7 +13,8 @@ namespace myna::block {
 
 std::span<const Driver* const> all_drivers() noexcept {
     static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kRawDriver,
-                                        &kQcow2Driver,     &kVdiDriver,   &kVmdkDriver};
+                                        &kQcow2Driver,     &kVdiDriver,   &kVmdkDriver,
+                                        &kVhdxDriver};
     return drivers;
 }
 
