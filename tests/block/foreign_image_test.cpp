@@ -116,7 +116,8 @@ TEST_P(ForeignImage, IsReadByteForByte) {
     const std::string image = dir + "/image", tree = std::string("driver=") + f.format + ",file.filename=" + image + f.open;
     int status = 0;
     std::string out = run("qemu-img convert" + kSecret + (f.compressed ? "-c " : "") + "-f raw -O " + f.format + " " + f.options + " " + dir + "/raw " + image, &status);
-    ASSERT_EQ(status, 0) << out;
+    // convert -c to qcow ends with an error and a good image (7.2).
+    ASSERT_TRUE(status == 0 || (f.compressed && out.empty())) << out;
     expect_bytes(tree, want);
     expect_sound(tree);
 }
@@ -127,7 +128,15 @@ INSTANTIATE_TEST_SUITE_P(Formats, ForeignImage,
                                          P{"vmdk_flat", "vmdk", "-o subformat=monolithicFlat"}, P{"vmdk_split", "vmdk", "-o subformat=twoGbMaxExtentSparse"},
                                          P{"vmdk_split_flat", "vmdk", "-o subformat=twoGbMaxExtentFlat"}, P{"vmdk_stream", "vmdk", "-o subformat=streamOptimized"},
                                          P{"vmdk_zero", "vmdk", "-o zeroed_grain=on,adapter_type=lsilogic,hwversion=7"},
-                                         P{"vhdx", "vhdx", ""}, P{"vhdx_fixed", "vhdx", "-o subformat=fixed,log_size=3M"}, P{"vhdx_1M", "vhdx", "-o block_size=1M"}),
+                                         P{"vhdx", "vhdx", ""}, P{"vhdx_fixed", "vhdx", "-o subformat=fixed,log_size=3M"}, P{"vhdx_1M", "vhdx", "-o block_size=1M"},
+                                         P{"vpc", "vpc", ""}, P{"vpc_force", "vpc", "-o force_size=on"}, P{"vpc_fixed", "vpc", "-o subformat=fixed"},
+                                         P{"qed", "qed", ""}, P{"qed_4k", "qed", "-o cluster_size=4k,table_size=2"},
+                                         P{"parallels", "parallels", ""}, P{"parallels_64k", "parallels", "-o cluster_size=64k"},
+                                         P{"qcow", "qcow", ""}, P{"qcow_compressed", "qcow", "", "", true},
+                                         P{"qcow_aes", "qcow", "-o encrypt.format=aes,encrypt.key-secret=k", ",encrypt.key-secret=k"},
+                                         P{"luks", "luks", "-o key-secret=k,iter-time=100", ",key-secret=k"},
+                                         P{"luks_twofish", "luks", "-o key-secret=k,iter-time=100,cipher-alg=twofish-256,cipher-mode=xts,hash-alg=sha512,ivgen-alg=plain", ",key-secret=k"},
+                                         P{"luks_cast5", "luks", "-o key-secret=k,iter-time=100,cipher-alg=cast5-128,cipher-mode=cbc,hash-alg=ripemd160", ",key-secret=k"}),
                          [](const auto& param) { return std::string(param.param.name); });
 
 }  // namespace

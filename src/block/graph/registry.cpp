@@ -1,11 +1,16 @@
 // The list of drivers: the one line a new format, protocol or filter adds outside its own folder.
 #include <array>
 
+#include "block/formats/luks/luks.h"
+#include "block/formats/parallels/parallels.h"
+#include "block/formats/qcow/qcow.h"
 #include "block/formats/qcow2/qcow2.h"
+#include "block/formats/qed/qed.h"
 #include "block/formats/raw/raw.h"
 #include "block/formats/vdi/vdi.h"
 #include "block/formats/vhdx/vhdx.h"
 #include "block/formats/vmdk/vmdk.h"
+#include "block/formats/vpc/vpc.h"
 #include "block/graph/graph.h"
 #include "block/proto/file.h"
 
@@ -14,7 +19,8 @@ namespace myna::block {
 std::span<const Driver* const> all_drivers() noexcept {
     static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kRawDriver,
                                         &kQcow2Driver,     &kVdiDriver,   &kVmdkDriver,
-                                        &kVhdxDriver};
+                                        &kVhdxDriver, &kVpcDriver,        &kQedDriver,  &kParallelsDriver,
+                                        &kQcowDriver, &kLuksDriver};
     return drivers;
 }
 
