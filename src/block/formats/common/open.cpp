@@ -14,10 +14,6 @@ Task<Result<NodePtr>> open_below(Graph& graph, const OpenOptions& o) {
     return graph.open_tree(std::move(below));
 }
 
-Task<Result<NodePtr>> open_backing(Graph& graph, std::string image, std::string name, std::string format, const OpenOptions& above) {
-    co_return co_await graph.open_backing(std::move(image), std::move(name), std::move(format), above);
-}
-
 Task<Result<std::vector<uint8_t>>> read_bytes(Node& file, uint64_t offset, size_t n) {
     std::vector<uint8_t> out(n);
     const size_t there = offset >= file.size() ? 0 : static_cast<size_t>(std::min<uint64_t>(n, file.size() - offset));

@@ -12,10 +12,6 @@ namespace myna::block::formats {
 /// The node of the "file" key: what a format lies on.
 Task<Result<NodePtr>> open_below(Graph& graph, const OpenOptions& o);
 
-/// The backing file that `image` names: what `above` (the options the image was opened with) has under "backing", else
-/// `name` in `format` (empty: probe).
-Task<Result<NodePtr>> open_backing(Graph& graph, std::string image, std::string name, std::string format, const OpenOptions& above);
-
 /// `n` bytes at `offset`; what is behind the end of the file reads as zeroes.
 Task<Result<std::vector<uint8_t>>> read_bytes(Node& file, uint64_t offset, size_t n);
 /// Writes, growing the file where it has to.

@@ -76,7 +76,7 @@ class QcowNode final : public TwoLevelNode {
             if (!name) co_return std::unexpected(name.error());
             backing_file_.assign(name->begin(), name->end());
             if (!o.no_backing) {
-                auto backing = co_await open_backing(graph_, filename_, backing_file_, "", o);
+                auto backing = co_await graph_.open_backing(filename_, backing_file_, "", o);
                 if (!backing) co_return std::unexpected(backing.error());
                 backing_ = *backing;
             }

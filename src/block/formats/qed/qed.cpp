@@ -84,7 +84,7 @@ class QedNode final : public TwoLevelNode {
         }
         if (auto r = co_await read_l1(h_.l1_at, std::min<uint64_t>(entries, std::max<uint64_t>((size_ + reach - 1) / reach, 1))); !r) co_return r;
         if (!h_.backing.empty() && !o.no_backing) {
-            auto backing = co_await open_backing(graph_, filename_, h_.backing, backing_format_name().value_or(""), o);
+            auto backing = co_await graph_.open_backing(filename_, h_.backing, backing_format_name().value_or(""), o);
             if (!backing) co_return std::unexpected(backing.error());
             backing_ = *backing;
         }

@@ -220,7 +220,7 @@ Task<Result<void>> VhdxNode::start(const OpenOptions& o) {
     if (auto r = co_await read_metadata(); !r) co_return r;
     if (has_parent_ && !o.no_backing) {
         if (parent_.empty() && !o.options.contains("backing")) co_return corrupt("the image has a parent, but does not say where");
-        auto b = co_await open_backing(graph_, filename_, parent_, "vhdx", o);
+        auto b = co_await graph_.open_backing(filename_, parent_, "vhdx", o);
         if (!b) co_return std::unexpected(b.error());
         if (const auto* v = dynamic_cast<const VhdxNode*>(b->get()); v != nullptr && parent_linkage_ != Guid{} && v->data_write() != parent_linkage_)
             co_return corrupt("the parent '" + parent_ + "' was changed since this image was made; what would be read is not what was written");

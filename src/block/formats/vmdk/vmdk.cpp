@@ -256,7 +256,7 @@ class VmdkNode final : public Node {
 
     Task<Result<void>> open_parent(const OpenOptions& o) {
         if (d_.parent_hint.empty() && !o.options.contains("backing")) co_return fail(ErrorKind::kCorrupt, filename_ + ": the descriptor has a parent, but does not say where (parentFileNameHint)", EINVAL);
-        auto parent = co_await open_backing(graph_, filename_, d_.parent_hint, "vmdk", o);
+        auto parent = co_await graph_.open_backing(filename_, d_.parent_hint, "vmdk", o);
         if (!parent) co_return std::unexpected(parent.error());
         if (const auto* v = dynamic_cast<const VmdkNode*>(parent->get()); v != nullptr && v->cid() != d_.parent_cid)
             co_return fail(ErrorKind::kCorrupt, fmt::format("{}: the parent '{}' was changed since this image was made (its content ID is {:08x}, not {:08x}); what would be read is not what was written",

@@ -219,7 +219,7 @@ class VpcNode final : public BlockMapNode {
         std::replace(parent_.begin(), parent_.end(), '\\', '/');
         if (parent_.starts_with("./")) parent_.erase(0, 2);
         if (parent_.empty() && !o.options.contains("backing")) co_return corrupt("the image has a parent, but does not say where");
-        auto b = co_await open_backing(graph_, filename_, parent_, "vpc", o);
+        auto b = co_await graph_.open_backing(filename_, parent_, "vpc", o);
         if (!b) co_return std::unexpected(b.error());
         if (const auto* v = dynamic_cast<const VpcNode*>(b->get()); v != nullptr && !std::equal(&h[40], &h[56], &v->footer_[68]))
             co_return corrupt("the parent '" + parent_ + "' is not the one this image was made for (its unique ID differs)");
