@@ -57,6 +57,7 @@ constexpr LogItem kLogItems[] = {
     {"unimp", Log::kUnimp, "system calls and instructions that are not implemented"},
     {"guest_errors", Log::kGuestErrors, "what the guest does wrong"},
     {"mmu", Log::kMmu, "translation of addresses"},
+    {"crash", kLogCrash, "a report of the fault that ends the program (always where standard error is a terminal)"},
     {"nochain", Log::kNochain, "blocks are not linked"},
 };
 

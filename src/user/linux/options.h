@@ -16,6 +16,9 @@
 
 namespace myna::user {
 
+/// -d crash: in EngineOptions::log beside the engine's items (jit::Log).
+inline constexpr uint32_t kLogCrash = 1u << 31;
+
 struct Options {
     std::string called;                 // the name we were called by, for messages
     std::string guest;                  // the guest that name demands ("aarch64"), "": from the program

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "user/linux/crash.h"
 #include "user/linux/debug.h"
 #include "user/linux/syscalls/table.h"
 #include "user/linux/trace.h"
@@ -319,7 +320,10 @@ void force_signal(Thread& t, const siginfo_t& fault, uint64_t fault_code) {
     if (t.process.strace) trace_signal(t, info);
     if (is_fault_signal(sig) || sig == SIGSYS) {
         SignalAction& a = t.actions->action[sig];
-        if (a.handler == kSigDfl || a.handler == kSigIgn || (t.sigmask & sigbit(sig)) != 0) die_by_signal(t, sig);
+        if (a.handler == kSigDfl || a.handler == kSigIgn || (t.sigmask & sigbit(sig)) != 0) {
+            report_crash(t, info);
+            die_by_signal(t, sig);
+        }
         call_handler(t, info, a, t.sigmask, t.sigmask, fault_code);
     } else {
         act_on(t, info);  // the tracer chose another

@@ -59,6 +59,8 @@ void Thread::system_call() {
         memory.map_changed();
         if (Debugger* d = process.debugger) r = d->after_call(*this, r);
     }
+    calls[next_call] = {number, {args[0], args[1], args[2], args[3]}, r, true};
+    next_call = (next_call + 1) % kRecordedCalls;
     if (r == kNoReturnValue) return;
     if (r == kRestartSys) pc() -= abi.syscall_bytes;
     else set_result(r);

@@ -162,6 +162,16 @@ class Thread {
     bool exited = false;
     int exit_code = 0;
     ThreadDebug debug;
+    /// The last system calls, for report_crash.
+    struct CallRecord {
+        uint64_t number;
+        uint64_t args[4];
+        int64_t result;
+        bool made;
+    };
+    static constexpr unsigned kRecordedCalls = 8;
+    CallRecord calls[kRecordedCalls] = {};
+    unsigned next_call = 0;
     unsigned vfork_depth = 0;            // > 0: a vfork child that borrows its parent's Thread
     std::atomic<const SeccompFilter*> filters{nullptr};  // seccomp.h; set by other threads too (TSYNC)
     TraceState trace;                    // ptrace between guests (trace.h)
