@@ -5,7 +5,7 @@
   run.py riscv64 go java                the root, and these checks only
   run.py arm64 --list                   the checks
   run.py arm64 --shell [COMMAND]       a shell, or a command, inside the root
-  run.py arm64 --with binfmt|name|auto  how programs start (below)
+  run.py arm64 --with binfmt|name       how programs start (below)
 
   debootstrap --foreign ─▶ second stage in the root ─▶ apt-get install PACKAGES ─▶ checks/NAME.sh, each in the root
 
@@ -291,6 +291,7 @@ def main():
     p.add_argument("--with", dest="by", choices=("binfmt", "name"), default="binfmt")
     p.add_argument("--fresh", action="store_true", help="build the root again")
     p.add_argument("--build-only", action="store_true")
+    p.add_argument("--if-built", action="store_true", help="skip unless the root is there: builds nothing, needs no network")
     p.add_argument("--packages", help="instead of the usual ones, separated by commas ('' for none)")
     p.add_argument("--rounds", type=int, default=1, help="run each check so often")
     p.add_argument("--timeout", type=float, default=1800, help="seconds a check may take")
@@ -319,7 +320,12 @@ def main():
         root.install_emulator()
         command = ["/bin/sh", "-c", args.shell] if args.shell else ["/bin/bash"]
         return root.enter(command, root.environment())
-    root.build([*PACKAGES, *filter(None, [TESTSUITE.get(root.suite)])] if args.packages is None else [x for x in args.packages.split(",") if x])
+    if args.if_built:
+        if not all(root.stage(name).exists() for name in ("second", "install-python3", "install-strace", "install-bubblewrap")):
+            skip(f"there is no root yet; tests/roots/run.py {args.arch} builds it")
+        root.install_emulator()
+    else:
+        root.build([*PACKAGES, *filter(None, [TESTSUITE.get(root.suite)])] if args.packages is None else [x for x in args.packages.split(",") if x])
     if args.build_only:
         return 0
     good = [root.check(name, args.rounds, args.timeout) for name in args.checks or names]

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "user/linux/debug.h"
+#include "ir/eval.h"
 #include "user/linux/signals.h"
 #include "user/linux/syscalls/seccomp.h"
 #include "user/linux/syscalls/table.h"
@@ -21,6 +22,28 @@ namespace {
 thread_local Thread* tls_current = nullptr;
 
 constexpr int kTrapBrkpt = 1, kIllIllopc = 1, kSegvMaperr = 1, kSegvAccerr = 2, kBusAdraln = 1;
+
+/// Notes the last access before the one that faults: its address is one that no page table can hold.
+class StrangeAccess final : public ir::EvalMemory {
+  public:
+    explicit StrangeAccess(uint64_t base) : memory_(base), base_(base) {}
+    ir::V128 load(uint64_t addr, unsigned size) override { return note(addr, false), memory_.load(addr, size); }
+    void store(uint64_t addr, const ir::V128& value, unsigned size) override { note(addr, true), memory_.store(addr, value, size); }
+    ir::V128 cas(uint64_t addr, const ir::V128& expected, const ir::V128& desired, unsigned size) override {
+        return note(addr, true), memory_.cas(addr, expected, desired, size);
+    }
+    uint64_t address = 0;
+    bool write = false;
+
+  private:
+    void note(uint64_t addr, bool is_write) {
+        if ((addr + base_) >> 47 == 0) return;
+        address = addr;
+        write = is_write;
+    }
+    ir::DirectMemory memory_;
+    uint64_t base_;
+};
 
 }  // namespace
 
@@ -161,8 +184,10 @@ void Thread::memory_fault() {
             vcpu->state_changed();
             return;
         }
-        // A non-canonical address: the host does not tell which.
-        force_signal(*this, fault_info(SIGSEGV, kSegvMaperr, 0), abi.fault_code(true, false));
+        // A non-canonical address: the host does not tell which. An access that is fine now was made, then.
+        StrangeAccess access(memory.base());
+        while (vcpu->step(&access) == ir::ExitReason::kPoll) {}
+        if (access.address != 0) force_signal(*this, fault_info(SIGSEGV, kSegvMaperr, access.address), abi.fault_code(true, access.write));
         return;
     }
     addr -= memory.base();
