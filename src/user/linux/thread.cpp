@@ -9,8 +9,8 @@
 #include <cstdio>
 #include <utility>
 
-#include "user/linux/debug.h"
 #include "ir/eval.h"
+#include "user/linux/debug.h"
 #include "user/linux/signals.h"
 #include "user/linux/syscalls/seccomp.h"
 #include "user/linux/syscalls/table.h"

@@ -4,7 +4,7 @@ set -e
 command -v go >/dev/null || exit 77
 export GOCACHE=/var/tmp/go-cache GOFLAGS=-mod=mod
 cd "$(go env GOROOT)/src"
-go build -o /tmp/gofmt cmd/gofmt
+GOFLAGS= go build -o /tmp/gofmt cmd/gofmt
 /tmp/gofmt -l strconv/*.go
-go vet strings bufio sort strconv
-go test -short sort strings bufio container/... os/signal sync
+GOFLAGS= go vet strings bufio sort strconv
+GOFLAGS= go test -short sort strings bufio container/... os/signal sync
