@@ -136,7 +136,8 @@ uint64_t softmmu_store16(VcpuHeader* hdr, uint64_t va, uint64_t, uint64_t, uint3
 }
 
 uint64_t softmmu_atomic(VcpuHeader* hdr, uint64_t va, uint64_t, uint64_t, uint32_t arg) {
-    uint8_t* p = softmmu_host(*hdr, va, bytes_of(arg), Access::kWrite, arg >> 8);
+    const Access access = (arg & kAtomicReads) != 0 ? Access::kRead : Access::kWrite;
+    uint8_t* p = softmmu_host(*hdr, va, bytes_of(arg), access, arg >> 8 & 0xff);
     if (p == nullptr && hdr->exit_reason == 0) hdr->exit_reason = static_cast<uint32_t>(ir::ExitReason::kException);
     return reinterpret_cast<uint64_t>(p);
 }

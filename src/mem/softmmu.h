@@ -72,6 +72,8 @@ uint64_t softmmu_store(guest::VcpuHeader* hdr, uint64_t va, uint64_t value, uint
 /// 16-byte forms: the value travels in header.vscratch[0].
 uint64_t softmmu_load16(guest::VcpuHeader* hdr, uint64_t va, uint64_t, uint64_t, uint32_t arg);
 uint64_t softmmu_store16(guest::VcpuHeader* hdr, uint64_t va, uint64_t, uint64_t, uint32_t arg);
+/// arg bit for softmmu_atomic: the operation only reads (a load-exclusive, which may be from a read-only page).
+inline constexpr uint32_t kAtomicReads = 1 << 16;
 /// For atomics: the host address as a number, 0 after a fault (a device is a fault too: atomics need RAM).
 uint64_t softmmu_atomic(guest::VcpuHeader* hdr, uint64_t va, uint64_t, uint64_t, uint32_t arg);
 

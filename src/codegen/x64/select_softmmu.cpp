@@ -99,7 +99,7 @@ Mem Selector::probe(Mem m, const Inst& n, bool write, size_t* cold, Reg keep) {
     SlowAccess s{};
     s.addr = static_cast<uint8_t>(va);
     s.bytes_log2 = static_cast<uint8_t>(size);
-    s.arg = n.sub | uint32_t{f_->mmu_index} << 8;
+    s.arg = n.sub | uint32_t{f_->mmu_index} << 8 | (n.op == Op::kLl ? mem::kAtomicReads : 0);
     s.helper = static_cast<uint8_t>(RtHelper::mmu_atomic);
     s.reg = kNoReg;
     c.data[0] = pack(s);

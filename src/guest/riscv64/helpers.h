@@ -17,7 +17,10 @@ namespace myna::guest::riscv64 {
     H(fclass, kPure)         /* a: bits, b: format */            \
     H(aes64ks1i, kPure)                                          \
     H(xperm4, kPure)                                             \
-    H(sm4, kPure)            /* a: rs1, b: rs2, c: bs | ks << 2 */
+    H(sm4, kPure)            /* a: rs1, b: rs2, c: bs | ks << 2 */ \
+    H(csr_access, kState)    /* system mode, as the three below */ \
+    H(trap_return, kState)                                       \
+    H(fence_vma, kState)
 
 enum HelperId : unsigned {
 #define RV_HELPER(fn, kind) kHelper_##fn,

@@ -1,5 +1,6 @@
 // RV64I, M, Zicond, Zicsr and the hints: integers, control flow, loads and stores, environment.
 #include "guest/riscv64/lifter.h"
+#include "guest/riscv64/system.h"
 
 namespace myna::guest::riscv64 {
 
@@ -146,12 +147,22 @@ bool Lifter::pause(const Pause&) { return end_trap(ExitReason::kYield, next_pc()
 bool Lifter::wrs(const Wrs&) { return end_trap(ExitReason::kYield, next_pc()); }
 bool Lifter::nop(const Nop&) { return true; }
 bool Lifter::mop(const Mop& i) { return wr(i.rd, imm(0)); }
-bool Lifter::ecall(const Ecall&) { return end_trap(ExitReason::kSyscall, next_pc()); }
-bool Lifter::ebreak(const Ebreak&) { return end_trap(ExitReason::kBreakpoint, pc_); }
-bool Lifter::sret(const Sret&) { return false; }
-bool Lifter::mret(const Mret&) { return false; }
-bool Lifter::wfi(const Wfi&) { return false; }
-bool Lifter::sfence_vma(const SfenceVma&) { return false; }
+bool Lifter::ecall(const Ecall&) {
+    if (!limits_.system_mode) return end_trap(ExitReason::kSyscall, next_pc());
+    return end_trap(ExitReason::kException, pc_, Cause::kEcallU + ((ir.function().mode & Mode::kPrivMask) >> Mode::kPrivShift));
+}
+bool Lifter::ebreak(const Ebreak&) {
+    return limits_.system_mode ? end_trap(ExitReason::kException, pc_, Cause::kBreakpoint) : end_trap(ExitReason::kBreakpoint, pc_);
+}
+bool Lifter::system_call(HelperId helper, uint32_t arg) {
+    if (!limits_.system_mode) return false;
+    ir.call_state(helper, Type::kI64, arg);
+    return end_direct(next_pc());  // the helper leaves the block itself, but for a trap
+}
+bool Lifter::sret(const Sret&) { return system_call(kHelper_trap_return, kSupervisor); }
+bool Lifter::mret(const Mret&) { return system_call(kHelper_trap_return, kMachine); }
+bool Lifter::wfi(const Wfi&) { return limits_.system_mode && end_trap(ExitReason::kYield, next_pc()); }
+bool Lifter::sfence_vma(const SfenceVma&) { return system_call(kHelper_fence_vma, 0); }
 
 // ---- Zicsr: the unprivileged registers
 
@@ -162,6 +173,11 @@ bool Lifter::csr(const Csr& i) {
     if (i.csr >= kCycle && i.csr <= kInstret) {
         if (writes || !has(cpu_, Feature::zicntr)) return false;
         return wr(i.rd, ir.call_state(kHelper_read_counter, Type::kI64, i.csr - kCycle));
+    }
+    if (limits_.system_mode && (i.csr < kFflags || i.csr > kFcsr)) {
+        const Ref source = i.imm ? imm(i.src) : x(i.src);
+        ir.call_state(kHelper_csr_access, Type::kI64, i.csr | i.rd << 12 | static_cast<uint32_t>(i.op) << 17 | (writes ? 1u << 19 : 0), source);
+        return end_direct(next_pc());
     }
     if (i.csr < kFflags || i.csr > kFcsr || !has(cpu_, Feature::f)) return false;
     const unsigned lo = i.csr == kFrm ? 5 : 0;

@@ -1,5 +1,6 @@
 // One block: straight-line code, past conditional branches, up to the limits or an instruction that always leaves.
 #include "guest/riscv64/lifter.h"
+#include "guest/riscv64/system.h"
 
 namespace myna::guest::riscv64 {
 
@@ -63,7 +64,9 @@ void Lifter::block() {
         const unsigned conditional = skipped_left_;
         if (!(length_ == 4 ? decode32(raw, *this) : decode16(raw, *this))) {
             if (conditional != 0) abandon_conditional();
-            end_trap(ExitReason::kIllegal, pc_, raw);
+            // In system mode the exception's handler reads the instruction itself.
+            if (limits_.system_mode) end_trap(ExitReason::kException, pc_, Cause::kIllegal);
+            else end_trap(ExitReason::kIllegal, pc_, raw);
             break;
         }
         if (conditional != 0 && --skipped_left_ == 0) end_conditional();

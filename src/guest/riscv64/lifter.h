@@ -115,6 +115,8 @@ class Lifter {
         ir.exit_trap(reason, at, arg);
         return done_ = true;
     }
+    /// System mode: an instruction that is all done by a helper. False in user mode.
+    bool system_call(HelperId helper, uint32_t arg);
     [[nodiscard]] uint64_t next_pc() const noexcept { return pc_ + length_; }
 
     /// Fetches the instruction at pc_; its length in bytes, or what could be fetched of it (0, 2) with `ok` false.

@@ -11,6 +11,7 @@
 #include "guest/riscv64/helpers.h"
 #include "guest/riscv64/lifter.h"
 #include "guest/riscv64/state.h"
+#include "guest/riscv64/system.h"
 
 namespace myna::guest::riscv64 {
 
@@ -46,6 +47,7 @@ const Helper kHelpers[] = {RISCV64_HELPERS(RV_HELPER)};
 
 void lift_block(ir::Builder& b, CodeFetcher& fetcher, const CpuConfig& cpu, const LiftLimits& limits) {
     b.function().nan_rule = ir::NanRule::kRiscv;
+    b.function().mmu_index = static_cast<uint8_t>(data_index(b.function().mode));
     Lifter(b, fetcher, cpu, limits).block();
 }
 
@@ -54,7 +56,10 @@ void init_state(void* mem, const CpuConfig& cfg) {
     s->cpu = &cfg;
 }
 
-uint32_t mode_of(const void* state) { return static_cast<const State*>(state)->frm & Mode::kFrmMask; }
+uint32_t mode_of(const void* state) {
+    const auto& s = *static_cast<const State*>(state);
+    return (s.frm & Mode::kFrmMask) | system_mode_bits(s);
+}
 
 std::string dump(const void* state) {
     const auto& s = *static_cast<const State*>(state);

@@ -9,6 +9,8 @@
 
 namespace myna::guest::riscv64 {
 
+struct SysRegs;
+
 struct State {
     VcpuHeader hdr;
     std::array<uint64_t, 32> x{};  // x[0] stays 0
@@ -16,6 +18,9 @@ struct State {
     uint32_t frm = 0;              // 0..7 as written; rounding is also in hdr.mxcsr, fflags are its sticky bits
     uint32_t reserved = 0;
     const CpuConfig* cpu = nullptr;
+    // System mode (system.h)
+    uint64_t priv = 0;             // Privilege
+    SysRegs* sys = nullptr;        // null in user mode
 };
 
 /// Slot numbers (GuestArch::slots order).
@@ -27,6 +32,9 @@ enum Rm : unsigned { kRne = 0, kRtz = 1, kRdn = 2, kRup = 3, kRmm = 4, kDyn = 7 
 /// The block key's mode bits (hdr.mode).
 struct Mode {
     static constexpr uint32_t kFrmMask = 7;  // frm: dynamic rounding is resolved when translating
+    // System mode: the privilege, and which table of the softmmu TLB data accesses use.
+    static constexpr unsigned kPrivShift = 8, kDataShift = 10;
+    static constexpr uint32_t kPrivMask = 3 << kPrivShift, kDataMask = 3 << kDataShift, kSystem = 1 << 12;
 };
 
 /// fflags (NX, UF, OF, DZ, NV from bit 0) of MXCSR's sticky bits, and back.
