@@ -506,6 +506,11 @@ int64_t sys_rt_sigtimedwait(Thread& t, uint64_t set, uint64_t info, uint64_t tim
     return r;
 }
 
+void give_back_libc_signals(Thread& t) {
+    const std::lock_guard l(t.actions->lock);
+    for (const int sig : {32, 33}) install(sig, t.actions->action[sig], t.actions->hooked);
+}
+
 void clear_handlers(Thread& t) {
     const std::lock_guard l(t.actions->lock);
     for (int sig = 1; sig <= static_cast<int>(kSignals); ++sig) {

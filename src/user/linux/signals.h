@@ -49,6 +49,10 @@ int64_t sys_rt_sigtimedwait(Thread& t, uint64_t set, uint64_t info, uint64_t tim
 void signals_before_exec(Thread& t);
 void signals_exec_failed(Thread& t);
 
+/// The emulator's libc takes two signals when it first creates a thread (32 and 33, which the guest's libc takes as well):
+/// gives them back to the guest.
+void give_back_libc_signals(Thread& t);
+
 /// CLONE_CLEAR_SIGHAND: handlers become SIG_DFL.
 void clear_handlers(Thread& t);
 /// The child's copy of the actions table.

@@ -119,6 +119,7 @@ struct Process {
     rlimit limits[2] = {{~rlim_t{0}, ~rlim_t{0}}, {~rlim_t{0}, ~rlim_t{0}}};  // RLIMIT_AS, RLIMIT_DATA as the guest set them
     int log_fd = 2;
     bool strace = false;
+    bool libc_signals_given_back = false;  // signals.h; under threads_lock
     bool kernel_knows = false;       // it was told where the guest's arguments and auxiliary vector are
     MemoryFiles memory_files;
     uint64_t unknown_reported[8] = {};  // system call numbers that -d unimp has named

@@ -18,6 +18,7 @@
 #include <climits>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "user/linux/debug.h"
 #include "user/linux/process.h"
@@ -136,7 +137,7 @@ std::unique_ptr<Thread> child_of(Thread& t, const CloneArgs& c) {
     return child;
 }
 
-bool start_host_thread(void* (*main)(void*), void* arg) {
+bool start_host_thread(Thread& t, void* (*main)(void*), void* arg) {
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, kHostStack);
@@ -144,6 +145,8 @@ bool start_host_thread(void* (*main)(void*), void* arg) {
     pthread_t handle;
     const int e = pthread_create(&handle, &attr, main, arg);
     pthread_attr_destroy(&attr);
+    const std::lock_guard l(t.process.threads_lock);
+    if (!std::exchange(t.process.libc_signals_given_back, true)) give_back_libc_signals(t);
     return e == 0;
 }
 
@@ -156,7 +159,7 @@ int64_t new_thread(Thread& t, const CloneArgs& c) {
         const std::lock_guard l(t.process.threads_lock);
         t.process.threads.push_back(child.get());
     }
-    if (!start_host_thread(thread_main, &start)) {
+    if (!start_host_thread(t, thread_main, &start)) {
         leave_thread_list(*child);
         unblock_signals(t);
         return -EAGAIN;
@@ -281,7 +284,7 @@ int64_t new_vm_process(Thread& t, const CloneArgs& c) {
     int64_t r = -EAGAIN;
     if (child->stack == MAP_FAILED) {
         r = -ENOMEM;
-    } else if (start_host_thread(vm_lender_main, child.get())) {
+    } else if (start_host_thread(t, vm_lender_main, child.get())) {
         VmChild* started = child.release();
         auto* word = reinterpret_cast<uint32_t*>(&started->started);
         while (started->started.load() == 0) host_syscall(SYS_futex, arg(word), FUTEX_WAIT, 0, 0);
