@@ -88,8 +88,8 @@ void BlockMap::publish(Block* b) {
     ++live_;
     for (unsigned r = 0; r < b->range_count; ++r) {
         const uint64_t first = align_down(b->ranges[r].pc, kGuestPage);
-        const uint64_t last = align_down(b->ranges[r].pc + std::max(b->ranges[r].bytes, 1u) - 1, kGuestPage);
-        for (uint64_t page = first; page <= last; page += kGuestPage) {
+        const uint64_t pages = (b->ranges[r].pc - first + std::max(b->ranges[r].bytes, 1u) - 1) / kGuestPage + 1;
+        for (uint64_t page = first, n = 0; n < pages; ++n, page += kGuestPage) {  // counted: the last page has no end
             if (page != last_page_) {
                 last_list_ = &pages_[page];
                 last_page_ = page;
@@ -162,7 +162,8 @@ void BlockMap::remove(Block* b) {
     for (unsigned k = 0; k < b->exit_count; ++k) unlink(b->exits[k]);
     for (unsigned r = 0; r < b->range_count; ++r) {
         const uint64_t first = align_down(b->ranges[r].pc, kGuestPage);
-        for (uint64_t page = first; page < b->ranges[r].pc + std::max(b->ranges[r].bytes, 1u); page += kGuestPage) {
+        const uint64_t pages = (b->ranges[r].pc - first + std::max(b->ranges[r].bytes, 1u) - 1) / kGuestPage + 1;
+        for (uint64_t page = first, n = 0; n < pages; ++n, page += kGuestPage) {
             const auto it = pages_.find(page);
             if (it == pages_.end()) continue;
             std::erase(it->second, b);

@@ -41,7 +41,10 @@ namespace {
 
 constexpr uint32_t kPollOwner = 1;     // VcpuHeader::poll bits: the owner asked
 constexpr uint32_t kPollInternal = 2;  // the engine asked (eviction)
-constexpr uint64_t kEmptyPc = ~uint64_t{0};
+
+/// The PC of an empty entry of the indirect-branch cache: one that belongs to another entry, so that no look-up of this
+/// one can match. All but the first are empty when zero.
+constexpr uint64_t empty_pc(size_t index) { return index == 0 ? ~uint64_t{0} : 0; }
 
 /// A table for the indirect-branch cache: untouched pages are zero, and a zero entry can match PC 0 only in slot 0.
 IndirectEntry* new_indirect_table() {
@@ -49,7 +52,7 @@ IndirectEntry* new_indirect_table() {
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) throw std::bad_alloc();
     auto* t = static_cast<IndirectEntry*>(p);
-    t[0].pc = kEmptyPc;
+    t[0].pc = empty_pc(0);
     return t;
 }
 
@@ -73,7 +76,8 @@ class JitVcpu final : public Vcpu {
     }
     /// Forgets the cached way to `pc`. Any thread.
     void purge(uint64_t pc) noexcept {
-        std::atomic_ref<uint64_t>(entry(pc).pc).store(kEmptyPc, std::memory_order_relaxed);
+        IndirectEntry& e = entry(pc);
+        std::atomic_ref<uint64_t>(e.pc).store(empty_pc(static_cast<size_t>(&e - own_)), std::memory_order_relaxed);
     }
     [[nodiscard]] bool outside(uint64_t epoch) const noexcept {
         const uint64_t s = section_.load();
@@ -196,7 +200,7 @@ void JitVcpu::set_mode(uint32_t mode) {
     h.mode = mode;
     // Entries belong to a mode.
     madvise(own_, sizeof(IndirectEntry) * kIndirectEntries, MADV_DONTNEED);
-    own_[0].pc = kEmptyPc;
+    own_[0].pc = empty_pc(0);
 }
 
 Block* JitVcpu::block_for(uint64_t pc) {

@@ -195,5 +195,26 @@ TEST_F(EngineTest, AWrongPassNameIsRefusedByName) {
     EXPECT_NE(e.error().message.find("dead-stes"), std::string::npos);
 }
 
+TEST(IndirectCache, AnEmptiedEntryMatchesNoAddress) {
+    // A64: the block lies where the last entry is its own; the number of all ones leads to that entry too.
+    TestMemory memory;
+    const guest::GuestArch& arch = *guest::find_guest("aarch64");
+    auto engine = Engine::create(arch, *arch.parse_cpu("max"), {}, memory);
+    ASSERT_TRUE(engine);
+    const auto vcpu = (*engine)->create_vcpu();
+    const auto x1 = reinterpret_cast<uint64_t*>(static_cast<uint8_t*>(vcpu->state()) + arch.slots[1].offset);
+    ASSERT_EQ(arch.slots[1].name, "x1");
+    constexpr uint64_t kLast = uint64_t{guest::kIndirectEntries - 1} * 4;
+    memory.put(0, {0xd61f0020});                  // br x1
+    memory.put(kLast, {0xd2800be0, 0xd4000001});  // mov x0, #95; svc #0
+    for (int round = 0; round < 2; ++round) {     // looked up, then found
+        *x1 = memory.pc(kLast), vcpu->header().pc = memory.pc(0);
+        ASSERT_EQ(vcpu->run(), ExitReason::kSyscall);
+    }
+    (*engine)->invalidate(memory.pc(kLast), 8);
+    *x1 = ~uint64_t{0}, vcpu->header().pc = memory.pc(0);
+    EXPECT_NE(vcpu->run(), ExitReason::kSyscall) << "code that was forgotten runs";
+}
+
 }  // namespace
 }  // namespace myna::jit
