@@ -1,12 +1,19 @@
 // -strace: a system call a line, printed from its table row.
 //
 //   1234 openat(AT_FDCWD, "/etc/passwd", O_RDONLY|O_CLOEXEC) = 3
-//   1234 read(3, "root:x:0:0:"..., 4096) = 1204
-//   1234 connect(4, {sa_family=AF_UNIX…}, 110) = -1 ENOENT (No such file or directory)
+//   1234 close(3)                       = 0
+//   1234 connect(4, {sa_family=AF_UNIX, sun_path="/run/x"}, 110) = -1 ENOENT (No such file or directory)
+//
+// The format is strace's, so that what reads its output reads this. A letter of the row says how an argument is printed;
+// kSpecial knows what a letter cannot tell.
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -15,6 +22,7 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 #include "user/linux/syscalls/calls.h"
 #include "user/linux/syscalls/table.h"
@@ -33,6 +41,10 @@ class Line {
         va_end(v);
         if (n > 0) size_ = std::min(size_ + static_cast<size_t>(n), sizeof text_ - 2);
     }
+    /// Results stand in one column where the call is short enough.
+    void pad() {
+        while (size_ < kResultColumn) text_[size_++] = ' ';
+    }
     void write(int fd) {
         text_[size_++] = '\n';
         host_syscall(SYS_write, static_cast<uint64_t>(fd), arg(text_), size_);
@@ -40,6 +52,7 @@ class Line {
     }
 
   private:
+    static constexpr size_t kResultColumn = 39;
     char text_[4096];
     size_t size_ = 0;
 };
@@ -207,11 +220,209 @@ void argument(Thread& t, Line& l, const SyscallRow& row, unsigned n, const uint6
     }
 }
 
+// ---- arguments that a letter of the table does not tell enough about
+
+constexpr Name kAt[] = {{0x100, "AT_SYMLINK_NOFOLLOW"}, {0x200, "AT_REMOVEDIR"}, {0x400, "AT_SYMLINK_FOLLOW"}, {0x800, "AT_NO_AUTOMOUNT"}, {0x1000, "AT_EMPTY_PATH"}};
+constexpr Name kSocketFlags[] = {{SOCK_NONBLOCK, "SOCK_NONBLOCK"}, {SOCK_CLOEXEC, "SOCK_CLOEXEC"}};
+constexpr Name kSaFlags[] = {{SA_NOCLDSTOP, "SA_NOCLDSTOP"}, {SA_NOCLDWAIT, "SA_NOCLDWAIT"}, {SA_SIGINFO, "SA_SIGINFO"}, {0x04000000, "SA_RESTORER"},
+    {SA_ONSTACK, "SA_ONSTACK"}, {SA_RESTART, "SA_RESTART"}, {SA_NODEFER, "SA_NODEFER"}, {SA_RESETHAND, "SA_RESETHAND"}};
+constexpr Name kEvents[] = {{1, "IN"}, {2, "PRI"}, {4, "OUT"}, {8, "ERR"}, {16, "HUP"}, {0x2000, "RDHUP"}, {1u << 30, "ONESHOT"}, {1u << 31, "ET"}};
+constexpr Name kWait[] = {{WNOHANG, "WNOHANG"}, {WUNTRACED, "WUNTRACED"}, {WCONTINUED, "WCONTINUED"}, {0x40000000, "__WALL"}};
+constexpr Name kRandom[] = {{1, "GRND_NONBLOCK"}, {2, "GRND_RANDOM"}};
+constexpr const char* kSocketTypes[] = {"0", "SOCK_STREAM", "SOCK_DGRAM", "SOCK_RAW", "SOCK_RDM", "SOCK_SEQPACKET"};
+constexpr const char* kHow[] = {"SIG_BLOCK", "SIG_UNBLOCK", "SIG_SETMASK"};
+constexpr const char* kLimits[] = {"RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC", "RLIMIT_NOFILE",
+    "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME"};
+constexpr const char* kEpollOps[] = {"0", "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD"};
+
+template <typename T>
+T field(const uint8_t* bytes, size_t at) {
+    T v;
+    std::memcpy(&v, bytes + at, sizeof v);
+    return v;
+}
+
+/// struct stat of the asm-generic ABIs.
+void file_status(Thread& t, Line& l, const uint64_t* a, unsigned n) {
+    uint8_t s[128];
+    if (t.memory.copy_in(s, a[n], sizeof s) != 0) return address(l, a[n]);
+    const auto mode = field<uint32_t>(s, 16);
+    static constexpr const char* kTypes[] = {"0", "S_IFIFO", "S_IFCHR", "3", "S_IFDIR", "5", "S_IFBLK", "7", "S_IFREG", "9", "S_IFLNK", "11", "S_IFSOCK", "13", "14", "15"};
+    l.add("{st_mode=%s%s%s%s|%#o, ", kTypes[mode >> 12], (mode & 04000) != 0 ? "|S_ISUID" : "", (mode & 02000) != 0 ? "|S_ISGID" : "", (mode & 01000) != 0 ? "|S_ISVTX" : "", mode & 0777);
+    if ((mode >> 12) == 2 || (mode >> 12) == 6) {
+        const auto device = field<uint64_t>(s, 32);
+        l.add("st_rdev=makedev(%#x, %#x), ...}", major(device), minor(device));
+    } else {
+        l.add("st_size=%llu, ...}", static_cast<unsigned long long>(field<uint64_t>(s, 48)));
+    }
+}
+void at_flags(Thread&, Line& l, const uint64_t* a, unsigned n) { flags(l, a[n], kAt, "0"); }
+void descriptors(Thread& t, Line& l, const uint64_t* a, unsigned n) {
+    int32_t fd[2];
+    if (t.memory.get(a[n], fd) != 0) return address(l, a[n]);
+    l.add("[%d, %d]", fd[0], fd[1]);
+}
+void vector(Thread& t, Line& l, const uint64_t* a, unsigned n) {
+    l.add("[");
+    for (uint64_t i = 0; i < std::min<uint64_t>(a[n + 1], 16); ++i) {
+        uint64_t v[2];
+        if (t.memory.get(a[n] + i * 16, v) != 0) break;
+        l.add(i != 0 ? ", {iov_base=" : "{iov_base=");
+        bytes(t, l, v[0], v[1]);
+        l.add(", iov_len=%llu}", static_cast<unsigned long long>(v[1]));
+    }
+    l.add(a[n + 1] > 16 ? ", ...]" : "]");
+}
+void poll_set(Thread& t, Line& l, const uint64_t* a, unsigned n) {
+    l.add("[");
+    for (uint64_t i = 0; i < std::min<uint64_t>(a[n + 1], 32); ++i) {
+        uint8_t p[8];
+        if (t.memory.copy_in(p, a[n] + i * 8, 8) != 0) break;
+        l.add("%s{fd=%d, events=", i != 0 ? ", " : "", field<int32_t>(p, 0));
+        const auto events = field<uint16_t>(p, 4);
+        bool any = false;
+        for (const Name& e : kEvents)
+            if (e.value < 0x10000 && (events & e.value) != 0) l.add("%sPOLL%s", std::exchange(any, true) ? "|" : "", e.name);
+        l.add(any ? "}" : "0}");
+    }
+    l.add("]");
+}
+void epoll_events(Thread& t, Line& l, uint64_t at) {
+    uint8_t e[16];
+    if (t.memory.copy_in(e, at, 16) != 0) return address(l, at);
+    const auto events = field<uint32_t>(e, 0);
+    l.add("{events=");
+    bool any = false;
+    for (const Name& k : kEvents)
+        if ((events & k.value) != 0) l.add("%sEPOLL%s", std::exchange(any, true) ? "|" : "", k.name);
+    l.add("%s, data={u32=%u, u64=%llu}}", any ? "" : "0", field<uint32_t>(e, 8), static_cast<unsigned long long>(field<uint64_t>(e, 8)));
+}
+void epoll_event_in(Thread& t, Line& l, const uint64_t* a, unsigned n) {
+    if (a[n] == 0) l.add("NULL");
+    else epoll_events(t, l, a[n]);
+}
+void socket_type(Thread&, Line& l, const uint64_t* a, unsigned n) {
+    one_of(l, a[n] & 0xf, kSocketTypes);
+    if ((a[n] & ~uint64_t{0xf}) != 0) {
+        l.add("|");
+        flags(l, a[n] & ~uint64_t{0xf}, kSocketFlags, "0");
+    }
+}
+void socket_address(Thread& t, Line& l, const uint64_t* a, unsigned n) {
+    sockaddr_storage s{};
+    const auto size = std::min<uint64_t>(a[n + 1], sizeof s);
+    if (a[n] == 0 || size < 2 || t.memory.copy_in(&s, a[n], size) != 0) return address(l, a[n]);
+    char text[INET6_ADDRSTRLEN];
+    if (s.ss_family == AF_INET) {
+        const auto& in = reinterpret_cast<const sockaddr_in&>(s);
+        l.add("{sa_family=AF_INET, sin_port=htons(%u), sin_addr=inet_addr(\"%s\")}", ntohs(in.sin_port), inet_ntop(AF_INET, &in.sin_addr, text, sizeof text));
+    } else if (s.ss_family == AF_INET6) {
+        const auto& in = reinterpret_cast<const sockaddr_in6&>(s);
+        l.add("{sa_family=AF_INET6, sin6_port=htons(%u), sin6_flowinfo=htonl(%u), inet_pton(AF_INET6, \"%s\", &sin6_addr), sin6_scope_id=%u}", ntohs(in.sin6_port),
+              ntohl(in.sin6_flowinfo), inet_ntop(AF_INET6, &in.sin6_addr, text, sizeof text), in.sin6_scope_id);
+    } else if (s.ss_family == AF_UNIX) {
+        const auto& un = reinterpret_cast<const sockaddr_un&>(s);
+        l.add("{sa_family=AF_UNIX");
+        if (size > 2) {
+            l.add(un.sun_path[0] == '\0' ? ", sun_path=@" : ", sun_path=");
+            const size_t skip = un.sun_path[0] == '\0' ? 1 : 0;
+            quoted(l, un.sun_path + skip, skip != 0 ? size - 3 : strnlen(un.sun_path, size - 2), false);
+        }
+        l.add("}");
+    } else {
+        l.add("{sa_family=%u, ...}", s.ss_family);
+    }
+}
+void action(Thread& t, Line& l, const uint64_t* a, unsigned n) {
+    uint64_t w[4] = {};
+    const bool restorer = t.abi.sa_restorer;
+    if (a[n] == 0 || t.memory.copy_in(w, a[n], restorer ? 32 : 24) != 0) return address(l, a[n]);
+    if (w[0] < 2) l.add("{sa_handler=%s, sa_mask=", w[0] == 0 ? "SIG_DFL" : "SIG_IGN");
+    else l.add("{%s=0x%llx, sa_mask=", (w[1] & SA_SIGINFO) != 0 ? "sa_sigaction" : "sa_handler", static_cast<unsigned long long>(w[0]));
+    mask(t, l, a[n] + (restorer ? 24 : 16));
+    l.add(", sa_flags=");
+    flags(l, w[1], kSaFlags, "0");
+    if ((w[1] & 0x04000000) != 0) l.add(", sa_restorer=0x%llx", static_cast<unsigned long long>(w[2]));
+    l.add("}");
+}
+void how(Thread&, Line& l, const uint64_t* a, unsigned n) { one_of(l, a[n], kHow); }
+void mask_out(Thread& t, Line& l, const uint64_t* a, unsigned n) { mask(t, l, a[n]); }
+void limit_name(Thread&, Line& l, const uint64_t* a, unsigned n) { one_of(l, a[n], kLimits); }
+void limit(Thread& t, Line& l, const uint64_t* a, unsigned n) {
+    uint64_t v[2];
+    if (a[n] == 0 || t.memory.get(a[n], v) != 0) return address(l, a[n]);
+    for (unsigned i = 0; i < 2; ++i) {
+        l.add(i == 0 ? "{rlim_cur=" : ", rlim_max=");
+        if (v[i] == ~uint64_t{0}) l.add("RLIM64_INFINITY");
+        else if (v[i] > 1024 && v[i] % 1024 == 0) l.add("%llu*1024", static_cast<unsigned long long>(v[i] / 1024));
+        else l.add("%llu", static_cast<unsigned long long>(v[i]));
+    }
+    l.add("}");
+}
+void ioctl_name(Thread&, Line& l, const uint64_t* a, unsigned n) {
+    static constexpr Name kIoctls[] = {{0x5401, "TCGETS"}, {0x5402, "TCSETS"}, {0x5403, "TCSETSW"}, {0x5404, "TCSETSF"}, {0x540e, "TIOCSCTTY"}, {0x540f, "TIOCGPGRP"},
+        {0x5410, "TIOCSPGRP"}, {0x5413, "TIOCGWINSZ"}, {0x5414, "TIOCSWINSZ"}, {0x541b, "FIONREAD"}, {0x5421, "FIONBIO"}, {0x5450, "FIONCLEX"}, {0x5451, "FIOCLEX"},
+        {0x8912, "SIOCGIFCONF"}, {0x8913, "SIOCGIFFLAGS"}, {0x40049409, "FICLONE"}, {0x80045430, "TIOCGPTN"}, {0x40045431, "TIOCSPTLCK"}};
+    for (const Name& i : kIoctls)
+        if (i.value == a[n]) return l.add("%s", i.name);
+    l.add("0x%llx", static_cast<unsigned long long>(a[n]));
+}
+void system_name(Thread& t, Line& l, const uint64_t* a, unsigned n) {
+    char names[2][65];
+    if (t.memory.get(a[n], names) != 0) return address(l, a[n]);
+    l.add("{sysname=\"%.64s\", nodename=\"%.64s\", ...}", names[0], names[1]);
+}
+void wait_status(Thread& t, Line& l, const uint64_t* a, unsigned n) {
+    int32_t s = 0;
+    if (a[n] == 0 || t.memory.get(a[n], s) != 0) return address(l, a[n]);
+    if (WIFEXITED(s)) {
+        l.add("[{WIFEXITED(s) && WEXITSTATUS(s) == %d}]", WEXITSTATUS(s));
+    } else {
+        l.add(WIFSIGNALED(s) ? "[{WIFSIGNALED(s) && WTERMSIG(s) == " : "[{WIFSTOPPED(s) && WSTOPSIG(s) == ");
+        signal_name(l, WIFSIGNALED(s) ? WTERMSIG(s) : WSTOPSIG(s));
+        l.add(WIFSIGNALED(s) && WCOREDUMP(s) ? " && WCOREDUMP(s)}]" : "}]");
+    }
+}
+void wait_options(Thread&, Line& l, const uint64_t* a, unsigned n) { flags(l, a[n], kWait, "0"); }
+void epoll_flags(Thread&, Line& l, const uint64_t* a, unsigned n) { l.add(a[n] == O_CLOEXEC ? "EPOLL_CLOEXEC" : "%llu", static_cast<unsigned long long>(a[n])); }
+void epoll_op(Thread&, Line& l, const uint64_t* a, unsigned n) { one_of(l, a[n], kEpollOps); }
+void random_flags(Thread&, Line& l, const uint64_t* a, unsigned n) { flags(l, a[n], kRandom, "0"); }
+void fcntl_argument(Thread& t, Line& l, const uint64_t* a, unsigned n) {
+    if (a[1] == F_SETFD) l.add((a[n] & FD_CLOEXEC) != 0 ? "FD_CLOEXEC" : "0");
+    else if (a[1] == F_SETFL) flags(l, host_open_flags(t.abi, a[n]), kOpen, "O_RDONLY");
+    else if (a[1] == F_DUPFD || a[1] == 1030) l.add("%lld", static_cast<long long>(a[n]));
+    else address(l, a[n]);
+}
+
+/// How an argument is printed; `after`: the kernel fills it, so only once the call was made.
+struct Special {
+    std::string_view call;
+    unsigned argument;
+    bool after;
+    void (*print)(Thread& t, Line& l, const uint64_t* a, unsigned n);
+};
+constexpr Special kSpecial[] = {
+    {"newfstatat", 2, true, file_status}, {"newfstatat", 3, true, at_flags}, {"fstat", 1, true, file_status}, {"unlinkat", 2, false, at_flags},
+    {"faccessat2", 3, false, at_flags}, {"linkat", 4, false, at_flags}, {"fchownat", 4, false, at_flags}, {"pipe2", 0, true, descriptors}, {"socketpair", 3, true, descriptors},
+    {"writev", 1, false, vector}, {"readv", 1, true, vector}, {"ppoll", 0, false, poll_set}, {"socket", 1, false, socket_type},
+    {"socketpair", 1, false, socket_type}, {"connect", 1, false, socket_address}, {"bind", 1, false, socket_address}, {"sendto", 4, false, socket_address},
+    {"rt_sigaction", 1, false, action}, {"rt_sigaction", 2, true, action}, {"rt_sigprocmask", 0, false, how}, {"rt_sigprocmask", 2, true, mask_out},
+    {"prlimit64", 1, false, limit_name}, {"prlimit64", 2, false, limit}, {"prlimit64", 3, true, limit}, {"ioctl", 1, false, ioctl_name},
+    {"uname", 0, true, system_name}, {"wait4", 1, true, wait_status}, {"wait4", 2, true, wait_options}, {"epoll_create1", 0, false, epoll_flags},
+    {"epoll_ctl", 1, false, epoll_op}, {"epoll_ctl", 3, false, epoll_event_in}, {"getrandom", 2, true, random_flags}, {"fcntl", 2, false, fcntl_argument},
+};
+const Special* special(const SyscallRow& row, unsigned n) {
+    for (const Special& s : kSpecial)
+        if (s.argument == n && s.call == row.name) return &s;
+    return nullptr;
+}
+
 /// Arguments that the kernel fills are printed after the call.
 void arguments(Thread& t, Line& l, const SyscallRow& row, const uint64_t* a, unsigned from, unsigned to, int64_t result) {
     for (unsigned n = from; n < to; ++n) {
         if (n != 0) l.add(", ");
-        if (row.args[n] == 'B' && result > 0) bytes(t, l, a[n], static_cast<uint64_t>(result));
+        if (const Special* s = special(row, n); s != nullptr && (!s->after || result >= 0)) s->print(t, l, a, n);
+        else if (row.args[n] == 'B' && result > 0) bytes(t, l, a[n], static_cast<uint64_t>(result));
         else if (row.args[n] == 't' && result == 0) time_spec(t, l, a[n]);
         else argument(t, l, row, n, a);
     }
@@ -219,7 +430,10 @@ void arguments(Thread& t, Line& l, const SyscallRow& row, const uint64_t* a, uns
 
 unsigned first_filled(const SyscallRow& row) {
     unsigned n = 0;
-    while (row.args[n] != '\0' && row.args[n] != 'B' && row.args[n] != 't') ++n;
+    while (row.args[n] != '\0' && row.args[n] != 'B' && row.args[n] != 't') {
+        if (const Special* s = special(row, n); s != nullptr && s->after) break;
+        ++n;
+    }
     return n;
 }
 
@@ -235,18 +449,27 @@ int64_t traced_call(Thread& t, const SyscallRow& row, const uint64_t* a) {
     arguments(t, l, row, a, 0, before, 0);
     // What may not come back, or comes back twice, is printed first.
     const std::string_view name = row.name;
-    const bool leaves = name.starts_with("exit") || name == "execve" || name == "execveat" || name.starts_with("clone") || name == "rt_sigreturn";
-    if (leaves) {
+    const bool leaves = name == "execve" || name == "execveat" || name.starts_with("clone") || name == "rt_sigreturn";
+    if (name.starts_with("exit")) {
         l.add(")");
+        l.pad();
+        l.add(" = ?");
         l.write(t.process.log_fd);
-        l.add("%lld <... %s resumed>", static_cast<long long>(host_syscall(SYS_gettid)), row.name);
+        return row.handler(t, a);
+    }
+    if (leaves) {
+        l.add(" <unfinished ...>");
+        l.write(t.process.log_fd);
     }
     const int64_t r = row.handler(t, a);
     if (r == kNoReturnValue) return r;
-    if (!leaves) {
+    if (leaves) {
+        l.add("%lld <... %s resumed>)", static_cast<long long>(host_syscall(SYS_gettid)), row.name);  // a child prints its own
+    } else {
         arguments(t, l, row, a, before, count, r);
         l.add(")");
     }
+    l.pad();
     if (r == kRestartSys) l.add(" = ? ERESTARTSYS (To be restarted)");
     else if (r < 0 && r >= -4095) l.add(" = -1 %s (%s)", strerrorname_np(static_cast<int>(-r)) != nullptr ? strerrorname_np(static_cast<int>(-r)) : "?", strerrordesc_np(static_cast<int>(-r)));
     else if (static_cast<uint64_t>(r) > 0xffffffff || name == "brk" || name == "mmap") l.add(" = 0x%llx", static_cast<unsigned long long>(r));
@@ -259,9 +482,21 @@ void trace_signal(Thread& t, const siginfo_t& info) {
     Line l;
     l.add("%lld --- ", static_cast<long long>(host_syscall(SYS_gettid)));
     signal_name(l, info.si_signo);
-    l.add(" {si_code=%d", info.si_code);
-    if (info.si_code > 0 && (sigbit(info.si_signo) & kFaultSignals) != 0) l.add(", si_addr=%p", info.si_addr);
+    l.add(" {si_signo=");
+    signal_name(l, info.si_signo);
+    static constexpr const char* kChild[] = {"0", "CLD_EXITED", "CLD_KILLED", "CLD_DUMPED", "CLD_TRAPPED", "CLD_STOPPED", "CLD_CONTINUED"};
+    static constexpr const char* kSegv[] = {"0", "SEGV_MAPERR", "SEGV_ACCERR"};
+    const int code = info.si_code;
+    if (code == SI_USER) l.add(", si_code=SI_USER");
+    else if (code == SI_TKILL) l.add(", si_code=SI_TKILL");
+    else if (code == SI_QUEUE) l.add(", si_code=SI_QUEUE");
+    else if (code == SI_KERNEL) l.add(", si_code=SI_KERNEL");
+    else if (info.si_signo == SIGCHLD && code > 0 && code <= 6) l.add(", si_code=%s", kChild[code]);
+    else if (info.si_signo == SIGSEGV && code > 0 && code <= 2) l.add(", si_code=%s", kSegv[code]);
+    else l.add(", si_code=%d", code);
+    if (code > 0 && (sigbit(info.si_signo) & kFaultSignals) != 0) l.add(", si_addr=%p", info.si_addr);
     else l.add(", si_pid=%d, si_uid=%d", info.si_pid, static_cast<int>(info.si_uid));
+    if (info.si_signo == SIGCHLD) l.add(", si_status=%d", info.si_status);
     l.add("} ---");
     l.write(t.process.log_fd);
 }
