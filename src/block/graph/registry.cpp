@@ -1,6 +1,9 @@
 // The list of drivers: the one line a new format, protocol or filter adds outside its own folder.
 #include <array>
 
+#include "block/formats/bochs/bochs.h"
+#include "block/formats/cloop/cloop.h"
+#include "block/formats/dmg/dmg.h"
 #include "block/formats/luks/luks.h"
 #include "block/formats/parallels/parallels.h"
 #include "block/formats/qcow/qcow.h"
@@ -17,10 +20,9 @@
 namespace myna::block {
 
 std::span<const Driver* const> all_drivers() noexcept {
-    static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kRawDriver,
-                                        &kQcow2Driver,     &kVdiDriver,   &kVmdkDriver,
-                                        &kVhdxDriver, &kVpcDriver,        &kQedDriver,  &kParallelsDriver,
-                                        &kQcowDriver, &kLuksDriver};
+    static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kRawDriver,  &kQcow2Driver, &kVdiDriver,
+                                        &kVmdkDriver, &kVhdxDriver,       &kVpcDriver,  &kLuksDriver,  &kQcowDriver,
+                                        &kQedDriver,  &kParallelsDriver,  &kBochsDriver, &kCloopDriver, &kDmgDriver};
     return drivers;
 }
 

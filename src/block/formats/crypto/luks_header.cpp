@@ -20,7 +20,12 @@ constexpr uint8_t kMagic[6] = {'L', 'U', 'K', 'S', 0xba, 0xbe};
 constexpr uint32_t kActive = 0x00ac71f3, kInactive = 0x0000dead;
 constexpr uint32_t kMaxSlotIterations = 1u << 30;
 
-std::string text(std::span<const uint8_t> field) { return {field.begin(), std::find(field.begin(), field.end(), uint8_t{0})}; }
+/// Names are ASCII; what is not would not even be text in `info`.
+std::string text(std::span<const uint8_t> field) {
+    std::string s(field.begin(), std::find(field.begin(), field.end(), uint8_t{0}));
+    std::replace_if(s.begin(), s.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    return s;
+}
 
 /// The anti-forensic diffusion: each piece of a digest's length is replaced by the hash of its number and itself.
 void diffuse(int hash, std::span<uint8_t> block) {
@@ -83,6 +88,7 @@ Result<LuksHeader> LuksHeader::decode(std::span<const uint8_t> raw, const std::s
     if (h.spec.key_bytes() != h.key_bytes) return fail(ErrorKind::kUnsupported, name + ": Cipher '" + cipher + "' with a key of " + std::to_string(h.key_bytes) + " bytes is not supported", ENOTSUP);
     if (hash_number(h.spec.hash) == 0) return fail(ErrorKind::kUnsupported, name + ": Hash algorithm '" + h.spec.hash + "' is not supported", ENOTSUP);
     if (h.digest_iterations == 0) return corrupt("LUKS key iteration count is zero");
+    if (h.digest_iterations > kMaxSlotIterations) return corrupt("LUKS key iteration count " + std::to_string(h.digest_iterations) + " is impossible");
     for (size_t i = 0; i < kLuksSlots; ++i) {
         const uint8_t* p = &raw[208 + i * 48];
         LuksSlot& s = h.slots[i];

@@ -173,4 +173,10 @@ io::Task<void> SectorCipher::apply(io::Reactor& r, uint64_t sector, std::span<ui
     co_await r.offload(work);
 }
 
+Result<std::unique_ptr<SectorCipher>> legacy_aes(const std::string& password) {
+    std::vector<uint8_t> key(16);
+    std::copy_n(password.begin(), std::min<size_t>(password.size(), 16), key.begin());
+    return SectorCipher::create({.cipher = "aes-128", .mode = "cbc", .ivgen = "plain64", .ivgen_hash = "", .hash = ""}, key);
+}
+
 }  // namespace myna::block::crypto

@@ -58,4 +58,7 @@ class SectorCipher {
     std::vector<Handles*> free_;   // a handle is used by one thread at a time
 };
 
+/// The legacy AES of qcow and qcow2: the password itself is the key, 16 bytes of it.
+Result<std::unique_ptr<SectorCipher>> legacy_aes(const std::string& password);
+
 }  // namespace myna::block::crypto

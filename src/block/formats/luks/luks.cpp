@@ -172,14 +172,14 @@ Task<Result<MeasureResult>> measure_luks(Graph&, uint64_t size, Node* source, co
 
 using T = OptionInfo::Type;
 constexpr OptionInfo kOptions[] = {
+    {"size", T::kSize, "Virtual disk size", {}},
+    {"key-secret", T::kString, "ID of the secret that provides the keyslot passphrase", {}},
     {"cipher-alg", T::kString, "Name of encryption cipher algorithm", {}},
     {"cipher-mode", T::kString, "Name of encryption cipher mode", {}},
-    {"hash-alg", T::kString, "Name of encryption hash algorithm", {}},
-    {"iter-time", T::kNumber, "Time to spend in PBKDF in milliseconds", {}},
     {"ivgen-alg", T::kString, "Name of IV generator algorithm", {}},
     {"ivgen-hash-alg", T::kString, "Name of IV generator hash algorithm", {}},
-    {"key-secret", T::kString, "ID of the secret that provides the keyslot passphrase", {}},
-    {"size", T::kSize, "Virtual disk size", {}},
+    {"hash-alg", T::kString, "Name of encryption hash algorithm", {}},
+    {"iter-time", T::kNumber, "Time to spend in PBKDF in milliseconds", {}},
 };
 
 }  // namespace

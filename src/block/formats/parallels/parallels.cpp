@@ -187,8 +187,8 @@ Task<Result<void>> create_parallels(Graph& graph, const CreateOptions& o) {
 
 using T = OptionInfo::Type;
 constexpr OptionInfo kOptions[] = {
-    {"cluster_size", T::kSize, "Parallels image cluster size", "1048576"},
     {"size", T::kSize, "Virtual disk size", {}},
+    {"cluster_size", T::kSize, "Parallels image cluster size", "1048576"},
 };
 
 }  // namespace

@@ -19,13 +19,6 @@ constexpr uint32_t kMagic = 0x514649fb;
 constexpr uint64_t kCompressedFlag = uint64_t{1} << 63;
 constexpr size_t kHeaderBytes = 48;
 
-/// The legacy AES of qcow and qcow2: the password itself is the key, 16 bytes of it.
-Result<std::unique_ptr<crypto::SectorCipher>> legacy_aes(const std::string& password) {
-    std::vector<uint8_t> key(16);
-    std::copy_n(password.begin(), std::min<size_t>(password.size(), 16), key.begin());
-    return crypto::SectorCipher::create({.cipher = "aes-128", .mode = "cbc", .ivgen = "plain64", .ivgen_hash = "", .hash = ""}, key);
-}
-
 class QcowNode final : public TwoLevelNode {
   public:
     QcowNode(Graph& graph, NodePtr file) : TwoLevelNode(graph, std::move(file), true) {}
@@ -65,7 +58,7 @@ class QcowNode final : public TwoLevelNode {
                 const auto options = o.options.value("encrypt", nlohmann::json::object());
                 auto password = crypto::secret_of(graph_, options, "key-secret");
                 if (!password) co_return fail(ErrorKind::kInvalidArgument, filename_ + ": Parameter 'encrypt.key-secret' is required for cipher");
-                auto c = legacy_aes(*password);
+                auto c = crypto::legacy_aes(*password);
                 if (!c) co_return std::unexpected(c.error());
                 cipher_ = std::move(*c);
             }
@@ -249,12 +242,12 @@ Task<Result<void>> create_qcow(Graph& graph, const CreateOptions& o) {
 
 using T = OptionInfo::Type;
 constexpr OptionInfo kOptions[] = {
+    {"size", T::kSize, "Virtual disk size", {}},
     {"backing_file", T::kString, "File name of a base image", {}},
     {"backing_fmt", T::kString, "Format of the backing image", {}},
+    {"encryption", T::kBool, "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)", {}},
     {"encrypt.format", T::kString, "Encrypt the image, format choices: 'aes'", {}},
     {"encrypt.key-secret", T::kString, "ID of the secret that provides the AES encryption key", {}},
-    {"encryption", T::kBool, "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)", {}},
-    {"size", T::kSize, "Virtual disk size", {}},
 };
 
 }  // namespace

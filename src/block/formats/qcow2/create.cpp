@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bits.h"
+#include "block/formats/luks/luks.h"
 #include "block/formats/qcow2/qcow2.h"
 
 namespace myna::block {
@@ -40,6 +41,7 @@ Result<Wanted> wanted(const CreateOptions& o) {
         if (it == o.options.end()) return std::nullopt;
         return it->is_string() ? it->get<std::string>() : it->dump();
     };
+    const auto on = [&](const char* key) { return get(key).value_or("off") == "on"; };
     const auto bad = [](std::string m) { return fail(ErrorKind::kInvalidArgument, std::move(m)); };
     w.h.size = o.size;
     if (const auto v = get("compat")) {
@@ -57,7 +59,6 @@ Result<Wanted> wanted(const CreateOptions& o) {
         if (w.h.version == 2 && n != 16) return bad("Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)");
         w.h.refcount_order = static_cast<uint32_t>(std::countr_zero(n));
     }
-    const auto on = [&](const char* key) { return get(key).value_or("off") == "on"; };
     if (on("lazy_refcounts")) {
         if (w.h.version == 2) return bad("Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)");
         w.h.compatible |= Compatible::kLazyRefcounts;
@@ -76,8 +77,15 @@ Result<Wanted> wanted(const CreateOptions& o) {
             return bad("Parameter 'compression-type' does not accept value '" + *v + "'");
         }
     }
-    if (const auto v = get("encrypt.format")) return fail(ErrorKind::kUnsupported, "creating encrypted qcow2 images is not implemented yet");
-    if (const auto v = get("encryption"); v && *v == "on") return fail(ErrorKind::kUnsupported, "creating encrypted qcow2 images is not implemented yet");
+    if (const auto v = get("encrypt.format")) {
+        if (*v == "luks") w.h.crypt = Crypt::kLuks;
+        else if (*v == "aes" || *v == "qcow") w.h.crypt = Crypt::kAes;
+        else return bad("Invalid parameter '" + *v + "'");
+    }
+    if (on("encryption")) {
+        if (get("encrypt.format")) return bad("Options encryption and encrypt.format are mutually exclusive");
+        w.h.crypt = Crypt::kAes;
+    }
     if (const auto v = get("preallocation")) {
         w.preallocation = *v;
         if (*v != "off" && *v != "metadata" && *v != "falloc" && *v != "full") return bad("Parameter 'preallocation' does not accept value '" + *v + "'");
@@ -125,6 +133,18 @@ Task<Result<void>> create_qcow2(Graph& graph, const CreateOptions& o) {
     auto w = wanted(o);
     if (!w) co_return std::unexpected(w.error());
     Header& h = w->h;
+    std::optional<crypto::LuksNew> luks;
+    if (h.crypt != Crypt::kNone) {
+        auto password = crypto::secret_of(graph, o.options, "encrypt.key-secret");
+        if (!password) co_return std::unexpected(password.error());
+        if (h.crypt == Crypt::kLuks) {
+            auto wants = crypto::luks_wanted(o, "encrypt.");
+            if (!wants) co_return std::unexpected(wants.error());
+            auto made = crypto::new_luks(wants->spec, *password, wants->ms);
+            if (!made) co_return std::unexpected(made.error());
+            luks = std::move(*made);
+        }
+    }
     CreateOptions below;
     below.filename = o.filename;
     if (const auto it = o.options.find("nocow"); it != o.options.end()) below.options["nocow"] = *it;
@@ -139,7 +159,14 @@ Task<Result<void>> create_qcow2(Graph& graph, const CreateOptions& o) {
     if (!file) co_return std::unexpected(file.error());
 
     const uint64_t cluster = h.cluster_size();
-    const Plan p = plan(h, 0);
+    const uint64_t luks_clusters = luks ? (luks->header.payload_bytes() + cluster - 1) >> h.cluster_bits : 0;
+    const Plan p = plan(h, luks_clusters);
+    if (luks) {
+        std::string place(16, '\0');
+        put64(place.data(), (p.total - luks_clusters) << h.cluster_bits);
+        put64(place.data() + 8, luks->header.payload_bytes());
+        h.set_extension(Extension::kCryptHeader, place);
+    }
     h.refcount_table_offset = cluster;
     h.refcount_table_clusters = static_cast<uint32_t>(p.table_clusters);
     const uint64_t block_at = (1 + p.table_clusters) << h.cluster_bits;
@@ -156,6 +183,12 @@ Task<Result<void>> create_qcow2(Graph& graph, const CreateOptions& o) {
     }
     if (auto r = co_await (*file)->write(cluster, IoVec(table)); !r) co_return r;
     if (auto r = co_await (*file)->write(block_at, IoVec(blocks)); !r) co_return r;
+    if (luks) {
+        const uint64_t at = (p.total - luks_clusters) << h.cluster_bits;
+        auto raw = luks->header.encode();
+        if (auto r = co_await (*file)->write(at, IoVec(raw)); !r) co_return r;
+        if (auto r = co_await (*file)->write(at + uint64_t{luks->header.slots[0].sector} * 512, IoVec(luks->material)); !r) co_return r;
+    }
     auto head = encode_header(h);
     if (!head) co_return std::unexpected(head.error());
     if (auto r = co_await (*file)->write(0, IoVec(head->data(), head->size())); !r) co_return r;
@@ -165,6 +198,7 @@ Task<Result<void>> create_qcow2(Graph& graph, const CreateOptions& o) {
     if (auto r = co_await (*file)->close(); !r) co_return r;
     OpenOptions open;
     open.no_backing = true;
+    open.no_io = h.crypt != Crypt::kNone;  // tables only
     auto node = co_await graph.open(o.filename, "qcow2", open);
     if (!node) co_return std::unexpected(node.error());
     auto* q = static_cast<Qcow2Node*>(node->get());
@@ -227,6 +261,15 @@ Task<Result<MeasureResult>> measure_qcow2(Graph&, uint64_t size, Node* source, c
 using T = OptionInfo::Type;
 // In the order in which `create` lists what it was given.
 constexpr OptionInfo kOptions[] = {
+    {"encryption", T::kBool, "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)", {}},
+    {"encrypt.format", T::kString, "Encrypt the image, format choices: 'aes', 'luks'", {}},
+    {"encrypt.key-secret", T::kString, "ID of secret providing qcow AES key or LUKS passphrase", {}},
+    {"encrypt.cipher-alg", T::kString, "Name of encryption cipher algorithm", {}},
+    {"encrypt.cipher-mode", T::kString, "Name of encryption cipher mode", {}},
+    {"encrypt.ivgen-alg", T::kString, "Name of IV generator algorithm", {}},
+    {"encrypt.ivgen-hash-alg", T::kString, "Name of IV generator hash algorithm", {}},
+    {"encrypt.hash-alg", T::kString, "Name of encryption hash algorithm", {}},
+    {"encrypt.iter-time", T::kNumber, "Time to spend in PBKDF in milliseconds", {}},
     {"cluster_size", T::kSize, "qcow2 cluster size", "65536"},
     {"extended_l2", T::kBool, "Extended L2 tables", "off"},
     {"preallocation", T::kString, "Preallocation mode (allowed values: off, metadata, falloc, full)", {}},

@@ -97,7 +97,7 @@ Task<Result<void>> Qcow2Node::do_read(uint64_t offset, const IoVec& into) {
                 const uint64_t there = m.host < size ? std::min(m.length, size - m.host) : 0;
                 if (there < m.length) part.slice(there, m.length - there).fill(0);
                 const IoVec stored = part.slice(0, there);
-                r = co_await data().read(m.host, stored);
+                r = h_.crypt == Crypt::kNone ? co_await data().read(m.host, stored) : co_await read_encrypted(m.host, offset + done, stored);
                 break;
             }
         }
@@ -178,7 +178,7 @@ Task<Result<void>> Qcow2Node::write_piece(uint64_t offset, const IoVec& from) {
             if (host + n > data().size())
                 if (auto r = co_await data().truncate(host + n); !r) co_return r;
             const IoVec part = from.slice(done, n);
-            if (auto r = co_await data().write(host, part); !r) co_return r;
+            if (auto r = h_.crypt == Crypt::kNone ? co_await data().write(host, part) : co_await write_encrypted(host, at, part); !r) co_return r;
             done += n;
             continue;
         }
@@ -250,7 +250,7 @@ Task<Result<void>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) {
             whole.add(tail.data(), tail.size());
         }
         if (result && host + whole.size() > data().size()) result = co_await data().truncate(host + (count << h_.cluster_bits));
-        if (result) result = co_await data().write(host, whole);
+        if (result) result = h_.crypt == Crypt::kNone ? co_await data().write(host, whole) : co_await write_encrypted(host, begin, whole);
         const auto alone = co_await map_.lock();
         if (!result) {
             if (!data_file_) free_later(host, count << h_.cluster_bits);
@@ -271,6 +271,7 @@ Task<Result<void>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) {
 
 Task<Result<void>> Qcow2Node::write_compressed(uint64_t offset, const IoVec& from) {
     const uint64_t cluster = h_.cluster_size();
+    if (h_.crypt != Crypt::kNone) co_return fail(ErrorKind::kUnsupported, filename_ + ": compression and encryption do not go together", ENOTSUP);
     if (data_file_) co_return fail(ErrorKind::kUnsupported, filename_ + ": compressed clusters cannot be in an external data file", ENOTSUP);
     if (offset % cluster != 0 || (from.size() != cluster && offset + from.size() != size_))
         co_return fail(ErrorKind::kInvalidArgument, filename_ + ": compressed writes are of whole clusters", EINVAL);

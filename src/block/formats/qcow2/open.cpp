@@ -42,8 +42,8 @@ Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
     l2_cache_ = TableCache(std::max<size_t>(16, kL2CacheBytes / cluster));
     refcount_cache_ = TableCache(std::max<size_t>(16, kRefcountCacheBytes / cluster));
 
-    if (h_.crypt != Crypt::kNone && !o.no_io)
-        co_return fail(ErrorKind::kUnsupported, filename_ + ": encrypted qcow2 images are not implemented yet (info, check and map work)", ENOTSUP);
+    if (h_.crypt != Crypt::kNone)
+        if (auto r = co_await open_crypt(o); !r) co_return r;
     if ((h_.incompatible & Incompatible::kCorrupt) && !read_only_ && !o.check)
         co_return fail(ErrorKind::kCorrupt, filename_ + ": Image is corrupt; cannot be opened read/write\n'check -r all' can repair it; make a copy first.", EACCES);
 
@@ -132,7 +132,10 @@ nlohmann::json Qcow2Node::specific_info() const {
         d["refcount-bits"] = 16;
     }
     d["compression-type"] = h_.compression == Compression::kZstd ? "zstd" : "zlib";
-    if (h_.crypt != Crypt::kNone) d["encrypt"] = {{"format", h_.crypt == Crypt::kAes ? "aes" : "luks"}};
+    if (h_.crypt != Crypt::kNone) {
+        d["encrypt"] = luks_ ? luks_->info() : nlohmann::json::object();
+        d["encrypt"]["format"] = h_.crypt == Crypt::kAes ? "aes" : "luks";
+    }
     return {{"type", "qcow2"}, {"data", d}};
 }
 

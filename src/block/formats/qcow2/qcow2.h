@@ -19,6 +19,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "block/formats/crypto/luks_header.h"
 #include "block/formats/qcow2/layout.h"
 #include "block/graph/driver.h"
 #include "block/graph/graph.h"
@@ -200,6 +201,10 @@ class Qcow2Node final : public Node {
     /// Cuts the file behind its last cluster in use. The caller holds map_ alone.
     Task<Result<void>> shrink_file();
     Task<Result<void>> grow_or_shrink(uint64_t size);
+    // ---- encryption (crypt.cpp): LUKS goes by the place in the file, the legacy AES by the place on the disk
+    Task<Result<void>> open_crypt(const OpenOptions& o);
+    Task<Result<void>> read_encrypted(uint64_t host, uint64_t guest, const IoVec& into);
+    Task<Result<void>> write_encrypted(uint64_t host, uint64_t guest, const IoVec& from);
     [[nodiscard]] Node& data() const { return data_file_ ? *data_file_ : *file_; }
     [[nodiscard]] bool raw_data_file() const noexcept { return h_.autoclear & Autoclear::kRawDataFile; }
 
@@ -225,6 +230,8 @@ class Qcow2Node final : public Node {
     std::vector<SnapshotTable> snapshot_tables_;
     uint64_t old_snapshot_bytes_ = 0;        // of the snapshot table on disk
     NodePtr data_file_;
+    std::unique_ptr<crypto::SectorCipher> cipher_;   // null too when an encrypted image is open without its key
+    std::unique_ptr<crypto::LuksHeader> luks_;
     std::shared_ptr<std::vector<uint8_t>> last_compressed_;  // the last cluster that was decompressed
     uint64_t last_compressed_at_ = UINT64_MAX;
     std::vector<Bitmap> bitmaps_;

@@ -100,7 +100,7 @@ class QedNode final : public TwoLevelNode {
     Task<Result<CheckResult>> check(CheckFix fix) override {
         CheckResult out;
         const uint64_t clusters = (file_->size() + h_.cluster - 1) / h_.cluster;
-        constexpr uint64_t kMaxClusters = uint64_t{1} << 33;
+        constexpr uint64_t kMaxClusters = uint64_t{1} << 31;
         if (clusters > kMaxClusters) co_return corrupt("the file is too large to be checked");
         std::vector<bool> used(clusters);
         const bool repair = fix == CheckFix::kAll && !read_only_;
@@ -259,10 +259,10 @@ Task<Result<void>> create_qed(Graph& graph, const CreateOptions& o) {
 
 using T = OptionInfo::Type;
 constexpr OptionInfo kOptions[] = {
+    {"size", T::kSize, "Virtual disk size", {}},
     {"backing_file", T::kString, "File name of a base image", {}},
     {"backing_fmt", T::kString, "Image format of the base image", {}},
     {"cluster_size", T::kSize, "Cluster size (in bytes)", "65536"},
-    {"size", T::kSize, "Virtual disk size", {}},
     {"table_size", T::kSize, "L1/L2 table size (in clusters)", {}},
 };
 

@@ -207,9 +207,9 @@ Task<Result<void>> create_vdi(Graph& graph, const CreateOptions& o) {
 
 using T = OptionInfo::Type;
 constexpr OptionInfo kOptions[] = {
-    {"preallocation", T::kString, "Preallocation mode (allowed values: off, metadata)", {}},
     {"size", T::kSize, "Virtual disk size", {}},
     {"static", T::kBool, "VDI static (pre-allocated) image", "off"},
+    {"preallocation", T::kString, "Preallocation mode (allowed values: off, metadata)", {}},
 };
 
 }  // namespace

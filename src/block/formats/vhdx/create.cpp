@@ -139,11 +139,11 @@ Task<Result<void>> create_vhdx(Graph& graph, const CreateOptions& o) {
 
 using T = OptionInfo::Type;
 constexpr OptionInfo kOptions[] = {
-    {"block_size", T::kSize, "Block Size; min 1MB, max 256MB. 0 means auto-calculate based on image size.", {}},
-    {"block_state_zero", T::kBool, "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to 'off' when using 'qemu-img convert' with subformat=dynamic.", {}},
-    {"log_size", T::kSize, "Log size; min 1MB.", "1048576"},
     {"size", T::kSize, "Virtual disk size; max of 64TB.", {}},
+    {"log_size", T::kSize, "Log size; min 1MB.", "1048576"},
+    {"block_size", T::kSize, "Block Size; min 1MB, max 256MB. 0 means auto-calculate based on image size.", "0"},
     {"subformat", T::kString, "VHDX format type, can be either 'dynamic' or 'fixed'. Default is 'dynamic'.", {}},
+    {"block_state_zero", T::kBool, "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to 'off' when using 'qemu-img convert' with subformat=dynamic.", {}},
 };
 
 }  // namespace

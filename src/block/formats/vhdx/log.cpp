@@ -35,13 +35,16 @@ class Log {
         return out;
     }
     /// The entry at `at`, if a whole and valid one of log `id` is there.
-    [[nodiscard]] std::optional<Entry> entry(uint64_t at, const Guid& id) const {
+    /// `budget`: bytes that may still be checked; entries do not overlap, so honest logs need little.
+    [[nodiscard]] std::optional<Entry> entry(uint64_t at, const Guid& id, uint64_t& budget) const {
         const auto h = bytes(at, kEntryHeader);
         if (!std::equal(h.begin(), h.begin() + 4, "loge")) return std::nullopt;
         Entry e{at, le32(&h[8]), le64(&h[16]), le32(&h[12]), le64(&h[56]), le32(&h[24])};
         if (e.bytes % kLogSector != 0 || e.bytes == 0 || e.bytes > size() || e.sequence == 0 || e.tail % kLogSector != 0 || e.tail >= size()) return std::nullopt;
         if (!std::equal(id.begin(), id.end(), h.begin() + 32)) return std::nullopt;
         if (kEntryHeader + uint64_t{e.descriptors} * kDescriptor > e.bytes) return std::nullopt;
+        if (e.bytes > budget) return std::nullopt;
+        budget -= e.bytes;
         auto all = bytes(at, e.bytes);
         const uint32_t said = le32(&all[4]);
         put_le32(&all[4], 0);
@@ -92,14 +95,16 @@ Task<Result<void>> replay_log(Node& file, const Header& h, const std::string& na
     if (!ring) co_return std::unexpected(ring.error());
     const Log log(std::move(*ring));
     std::vector<std::optional<Entry>> entries(log.size() / kLogSector);
-    for (uint64_t i = 0; i < entries.size(); ++i) entries[i] = log.entry(i * kLogSector, h.log);
+    uint64_t budget = log.size() * 8, steps = entries.size() * 16;
+    for (uint64_t i = 0; i < entries.size(); ++i) entries[i] = log.entry(i * kLogSector, h.log, budget);
     // The newest head whose run from its tail on is whole.
     std::vector<Entry> best;
     for (const auto& head : entries) {
-        if (!head || (!best.empty() && best.back().sequence >= head->sequence)) continue;
+        if (!head || steps == 0 || (!best.empty() && best.back().sequence >= head->sequence)) continue;
         std::vector<Entry> run;
         uint64_t at = head->tail;
-        while (run.size() <= entries.size()) {
+        while (run.size() <= entries.size() && steps > 0) {
+            --steps;
             const auto& e = entries[at / kLogSector];
             if (!e || (!run.empty() && e->sequence != run.back().sequence + 1)) break;
             run.push_back(*e);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 namespace myna::block::vmdk {
@@ -29,6 +30,12 @@ std::string_view next_word(std::string_view& s) {
     s.remove_prefix(n);
     return w;
 }
+/// Keywords are ASCII; what is not would not even be text in `info`.
+std::string ascii(std::string_view s) {
+    std::string out(s);
+    std::replace_if(out.begin(), out.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    return out;
+}
 template <typename T>
 bool number(std::string_view s, T& out, int base = 10) {
     const auto r = std::from_chars(s.data(), s.data() + s.size(), out, base);
@@ -55,7 +62,7 @@ Result<Descriptor> parse_descriptor(std::string_view text, const std::string& na
             e.access = first;
             const auto bad = [&] { return fail(ErrorKind::kCorrupt, name + ": invalid extent line: " + std::string(line.substr(0, 200)), EINVAL); };
             if (!number(next_word(rest), e.sectors) || e.sectors == 0) return bad();
-            e.type = next_word(rest);
+            e.type = ascii(next_word(rest));
             e.file = unquote(next_word(rest));
             const std::string_view offset = next_word(rest);
             if (!offset.empty() && !number(offset, e.offset)) return bad();
@@ -67,7 +74,7 @@ Result<Descriptor> parse_descriptor(std::string_view text, const std::string& na
             const auto hex = [&](uint32_t& out) { return number(value, out, 16); };
             if (key == "CID") has_cid = hex(d.cid);
             else if (key == "parentCID" && !hex(d.parent_cid)) return fail(ErrorKind::kCorrupt, name + ": parentCID is not a hexadecimal number", EINVAL);
-            else if (key == "createType") d.create_type = value;
+            else if (key == "createType") d.create_type = ascii(value);
             else if (key == "parentFileNameHint") d.parent_hint = value;
         }
     }

@@ -445,14 +445,14 @@ Task<Result<void>> create_vmdk(Graph& graph, const CreateOptions& o) {
 
 using T = OptionInfo::Type;
 constexpr OptionInfo kOptions[] = {
+    {"size", T::kSize, "Virtual disk size", {}},
     {"adapter_type", T::kString, "Virtual adapter type, can be one of ide (default), lsilogic, buslogic or legacyESX", {}},
     {"backing_file", T::kString, "File name of a base image", {}},
     {"backing_fmt", T::kString, "Must be 'vmdk' if present", {}},
     {"compat6", T::kBool, "VMDK version 6 image", "off"},
     {"hwversion", T::kString, "VMDK hardware version", "undefined"},
-    {"size", T::kSize, "Virtual disk size", {}},
-    {"subformat", T::kString, "VMDK flat extent format, can be one of {monolithicSparse (default) | monolithicFlat | twoGbMaxExtentSparse | twoGbMaxExtentFlat | streamOptimized} ", {}},
     {"toolsversion", T::kString, "VMware guest tools version", {}},
+    {"subformat", T::kString, "VMDK flat extent format, can be one of {monolithicSparse (default) | monolithicFlat | twoGbMaxExtentSparse | twoGbMaxExtentFlat | streamOptimized} ", {}},
     {"zeroed_grain", T::kBool, "Enable efficient zero writes using the zeroed-grain GTE feature", {}},
 };
 

@@ -307,9 +307,9 @@ Task<Result<void>> create_vpc(Graph& graph, const CreateOptions& o) {
 
 using T = OptionInfo::Type;
 constexpr OptionInfo kOptions[] = {
-    {"force_size", T::kBool, "Force disk size calculation to use the actual size specified, rather than using the nearest CHS-based calculation", {}},
     {"size", T::kSize, "Virtual disk size", {}},
     {"subformat", T::kString, "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} ", {}},
+    {"force_size", T::kBool, "Force disk size calculation to use the actual size specified, rather than using the nearest CHS-based calculation", {}},
 };
 
 }  // namespace
