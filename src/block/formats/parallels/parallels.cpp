@@ -23,7 +23,6 @@ class ParallelsNode final : public BlockMapNode {
   public:
     ParallelsNode(Graph& graph, NodePtr file) : BlockMapNode(graph, std::move(file)), bat_(graph.reactor()) { bat_.attach(*file_); }
     [[nodiscard]] std::string_view driver() const noexcept override { return "parallels"; }
-    [[nodiscard]] std::optional<uint32_t> cluster_size() const override { return static_cast<uint32_t>(block_bytes_); }
     [[nodiscard]] bool zero_init() const override { return true; }
     [[nodiscard]] bool dirty() const override { return le32(&header_[44]) == kInUse; }
 
