@@ -205,6 +205,7 @@ constexpr OptionRow kRows[] = {
          o.program_fd = static_cast<int>(n);
          return {};
      }, ""},
+    {"emulator", "PATH", nullptr, [](Options& o, std::string_view v) -> Result<void> { o.emulator = v; return {}; }, ""},
     {"seccomp", "FD", nullptr, [](Options& o, std::string_view v) -> Result<void> {
          uint64_t n = 0;
          if (auto r = take_number(n, v); !r) return r;
@@ -394,7 +395,7 @@ Result<Action> parse_options(int argc, char** argv, char** env, Options& o) {
         }
         if (name == "cpu" && (value == "help" || value == "?")) return cpu_list(o);
         if (auto r = row->parse(o, value); !r) return std::unexpected(in_option(r.error(), "-" + std::string(name)));
-        if (name != "0" && name != "traced" && name != "seccomp" && name != "execfd" && name != "g")
+        if (name != "0" && name != "traced" && name != "seccomp" && name != "execfd" && name != "emulator" && name != "g")
             for (int n = first; n <= i; ++n) o.own_args.emplace_back(argv[n]);
     }
     if (i >= argc) return bad("no program to run given ('" + o.called + " -help' for help)");

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <linux/limits.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -170,6 +171,9 @@ int run_program(Options& o, char** env) {
     Thread::set_current(main);
     abi->start_thread(*main, start->entry, start->sp);
     main->vcpu->state_changed();
+    if (const auto* name = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
+        o.emulator.empty() && name != nullptr && name[0] == '/' && o.program != name && std::strcmp(name, "/proc/self/exe") != 0)
+        o.emulator = name;
     start_signals(*main);
     if (o.filters_fd >= 0) load_filters(*main, o.filters_fd);
     if (!o.traced.empty()) trace_after_exec(*main, o.traced.c_str());

@@ -4,7 +4,6 @@
 //                   ├─▶ "#!"? ─▶ its interpreter, the same way (four levels, as the kernel)
 //                   └─▶ host execve
 #include <fcntl.h>
-#include <sys/auxv.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -141,6 +140,9 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
     char traced[48], filters[32], exec_fd[32];
     int64_t moved_fd = -1;
     int64_t filters_fd = -1;
+    // Children of children are run through /proc/self/exe, which names no file where /proc is missing later.
+    const std::string& emulator = t.process.options.emulator;
+    const std::string emulator_option = "-emulator=" + emulator;
     Debugger* const debugger = t.process.debugger;
     int session = -1;
     std::string debug;
@@ -176,6 +178,7 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
             add("-g");
             add(debug.empty() ? "none" : debug.c_str());
         }
+        if (!emulator.empty()) add(emulator_option.c_str());
         add("-0");
         argv.push_back(c.argv.empty() ? arg("") : c.argv[0]);
         add("--");
@@ -191,9 +194,8 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
     signals_before_exec(t);
     int64_t r = host_syscall(SYS_execve, arg(program.c_str()), arg(argv.data()), arg(env.data()));
     if (r == -ENOENT && c.guest) {
-        // No /proc here: by the name we were started as, or let the kernel try (binfmt_misc with the F flag).
-        const auto* name = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
-        if (name != nullptr && name[0] == '/') r = host_syscall(SYS_execve, arg(name), arg(argv.data()), arg(env.data()));
+        // No /proc here: by the path we were started by, or let the kernel try (binfmt_misc with the F flag).
+        if (!emulator.empty()) r = host_syscall(SYS_execve, arg(emulator.c_str()), arg(argv.data()), arg(env.data()));
         if (r == -ENOENT) {
             c.argv.push_back(0);
             r = host_syscall(SYS_execve, arg(c.path.c_str()), arg(c.argv.data()), arg(env.data()));
