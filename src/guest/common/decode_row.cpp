@@ -77,7 +77,7 @@ std::string disassemble(const DecodeTable& table, const RowMatch& m) {
 
 std::optional<uint32_t> random_insn(const DecodeTable& table, const DecodeRow& row, Rng& rng) {
     const uint32_t all = row.width == 32 ? ~uint32_t{0} : 0xffffu;
-    for (int attempt = 0; attempt < 64; ++attempt) {
+    for (int attempt = 0; attempt < 1024; ++attempt) {  // umov_x: one in sixteen fits
         auto raw = static_cast<uint32_t>(rng());
         for (const DecodeField& f : row.fields) {
             const uint64_t dice = rng() % 16;
