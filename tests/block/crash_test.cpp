@@ -104,7 +104,7 @@ TEST_P(Crash, AtAnyWriteLeavesAGoodImage) {
     const char* seed_text = std::getenv("MYNA_TEST_SEED");
     const uint64_t seed = seed_text != nullptr ? std::strtoull(seed_text, nullptr, 10) : std::random_device{}();
     const char* ops_text = std::getenv("MYNA_TEST_OPS");
-    const int ops = ops_text != nullptr ? std::atoi(ops_text) : 60;
+    const int ops = ops_text != nullptr ? std::atoi(ops_text) : 40;
     SCOPED_TRACE("MYNA_TEST_SEED=" + std::to_string(seed));
     std::mt19937_64 rng(seed);
     const auto below = [&](uint64_t n) { return rng() % n; };

@@ -217,7 +217,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"qcow2_luks", "qcow2", J{{"encrypt.format", "luks"}, {"encrypt.key-secret", "k"}, {"encrypt.iter-time", "10"}}, false, true, ",encrypt.key-secret=k"},
                     Case{"qcow2_aes", "qcow2", J{{"encrypt.format", "aes"}, {"encrypt.key-secret", "k"}}, false, true, ",encrypt.key-secret=k"},
                     Case{"qcow", "qcow", J::object(), true, false}, Case{"qcow_backing", "qcow", J::object(), true, true},
-                    Case{"qcow_aes", "qcow", J{{"encrypt.format", "aes"}, {"encrypt.key-secret", "k"}}, false, true, ",encrypt.key-secret=k"},
+                    Case{"qcow_aes", "qcow", J{{"encrypt.format", "aes"}, {"encrypt.key-secret", "k"}}, false, false, ",encrypt.key-secret=k"},
                     Case{"luks", "luks", J{{"key-secret", "k"}, {"iter-time", "10"}}, false, false, ",key-secret=k"},
                     Case{"luks_essiv", "luks", J{{"key-secret", "k"}, {"iter-time", "10"}, {"cipher-alg", "serpent-256"}, {"cipher-mode", "cbc"}, {"ivgen-alg", "essiv"}, {"hash-alg", "sha1"}}, false, false, ",key-secret=k"}),
     [](const auto& param) { return std::string(param.param.name); });
