@@ -15,6 +15,7 @@
 #include <cstdio>
 
 #include "block/graph/chain.h"
+#include "img/convert.h"
 #include "img/create.h"
 #include "img/parallel.h"
 #include "img/resume.h"
@@ -247,6 +248,17 @@ Task<Result<void>> worker(Conversion& c) {
     }
 }
 
+/// Lets `parallel` workers copy everything.
+Task<Result<void>> copy_all(Conversion& c, uint64_t parallel) {
+    Parallel all(c.tool.reactor);
+    for (uint64_t i = 0; i < parallel; ++i) all.start(worker(c));
+    co_return co_await all.wait();
+}
+
+constexpr uint64_t kDefaultParallel = 8;
+
+uint64_t parallel_when_compressing(uint64_t parallel, const io::Reactor& r) { return std::max<uint64_t>(parallel, uint64_t{2} * r.threads()); }
+
 constexpr Option kOptions[] = {kOptFormat, {'O', "target-format", "FMT", "format of the new image (default: raw)"}, kOptImageOpts, {0, "target-image-opts", "", "the target is a list of driver options"},
                                {'c', "compress", "", "store compressed"}, {'o', "options", "OPTIONS", "options of the new image; 'help' lists them"},
                                {'B', "backing", "FILE", "give the new image this backing file, copy only what differs"}, {'F', "backing-format", "FMT", "the backing file's format"},
@@ -288,7 +300,7 @@ Task<int> run(Tool& tool, Args& a) {
     const std::string format = a.get("target-format", "raw");
     const auto given = a.all("options");
     if (asks_for_help(given)) co_return print_creation_help(tool, format, a.rest.size() > 1 ? std::optional(a.rest.back()) : std::nullopt);
-    uint64_t min_sparse = 4096, parallel = 8, rate = 0;
+    uint64_t min_sparse = 4096, parallel = kDefaultParallel, rate = 0;
     if (const auto s = a.find("sparse-size")) {
         const auto v = size_argument(tool, *s, "sparse size");
         if (!v) co_return 1;
@@ -398,7 +410,7 @@ Task<int> run(Tool& tool, Args& a) {
         const block::Driver* td = block::find_driver(c.target->driver());
         if (!td->supports_compression) co_return tool.error("Compression not supported for this file format");
         c.cluster = c.target->cluster_size().value_or(65536);
-        parallel = std::max<uint64_t>(parallel, uint64_t{2} * tool.reactor.threads());
+        parallel = parallel_when_compressing(parallel, tool.reactor);
     }
     c.target_backed = backing.has_value();
     if (c.target->backing()) c.target_backing_size = c.target->backing()->size();
@@ -409,15 +421,16 @@ Task<int> run(Tool& tool, Args& a) {
         // Emptying the whole target at once is cheaper than writing zeroes here and there, where that can be done.
         if (auto r = co_await c.target->write_zeroes(0, c.target->size(), {.may_unmap = true, .no_fallback = true}); r) c.target_zero = true;
     }
+    // What an interrupted run allocated and did not get to use is leaked; formats without such counts have nothing to check.
+    if (continues)
+        if (auto r = co_await c.target->check(block::CheckFix::kLeaks); !r && r.error().kind != ErrorKind::kUnsupported) co_return tool.error(r.error());
     if (resume) {
         if (continues && !a.has("quiet")) std::printf("Going on at %s of %s.\n", human_size(resume->done()).c_str(), human_size(c.total).c_str());
         resume->set_target_zero(c.target_zero);
         c.at = c.done = resume->done();
         c.finished[0] = c.at;
     }
-    Parallel all(tool.reactor);
-    for (uint64_t i = 0; i < parallel; ++i) all.start(worker(c));
-    if (auto r = co_await all.wait(); !r) code = tool.error(r.error());
+    if (auto r = co_await copy_all(c, parallel); !r) code = tool.error(r.error());
     if (code == 0 && a.has("bitmaps"))
         if (auto r = co_await copy_bitmaps(c, a.has("skip-broken-bitmaps")); !r) code = tool.error(r.error());
     if (auto r = co_await c.target->close(); !r && code == 0) code = tool.error(r.error());
@@ -431,6 +444,18 @@ Task<int> run(Tool& tool, Args& a) {
 }
 
 }  // namespace
+
+Task<Result<void>> copy_image(Tool& tool, NodePtr source, NodePtr target, bool compressed, Progress& progress) {
+    Conversion c(tool, progress);
+    c.total = source->size();
+    c.begins.push_back(0);
+    c.sources.push_back(std::move(source));
+    c.target = std::move(target);
+    c.target_zero = c.target->zero_init();
+    c.compressed = compressed;
+    c.cluster = c.target->cluster_size().value_or(65536);
+    co_return co_await copy_all(c, compressed ? parallel_when_compressing(kDefaultParallel, tool.reactor) : kDefaultParallel);
+}
 
 const Command kConvert{"convert", "FILE... TARGET", "Copies images to a new one of any format", kOptions, run};
 

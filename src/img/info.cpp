@@ -150,7 +150,7 @@ Task<int> run(Tool& tool, Args& a) {
         // A disk in use can be described: its tables may change meanwhile, but its header stays what it is.
         OpenOptions probe;
         probe.options = nlohmann::json::object();
-        probe.read_only = probe.no_backing = probe.no_io = true;
+        probe.read_only = probe.no_backing = true;  // with no_io set, writers would be tolerated without a word
         bool in_use = false;
         if (!a.has("force-share") && !image_opts) {
             auto n = co_await tool.graph.open(name, format, probe);

@@ -13,7 +13,7 @@ namespace myna::img {
 
 std::span<const Command* const> all_commands() noexcept {
     static constexpr std::array all{&kAmend,  &kBench, &kBitmap,  &kCheck,  &kCommit, &kCompact, &kCompare, &kConvert, &kCreate,
-                                    &kDd,     &kInfo,   &kMap,    &kMeasure, &kRebase, &kResize, &kSnapshot};
+                                    &kDd,     &kImport, &kInfo,   &kMap,    &kMeasure, &kRebase, &kResize, &kSnapshot};
     return all;
 }
 
