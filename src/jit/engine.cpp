@@ -105,7 +105,7 @@ class JitVcpu final : public Vcpu {
 class JitEngine final : public Engine {
   public:
     JitEngine(const guest::GuestArch& arch, const guest::CpuConfig& cpu, const EngineOptions& opt, GuestMemory& memory)
-        : arch_(arch), cpu_(cpu), opt_(opt), memory_(memory), layout_(arch, std::find(opt.jit_disable.begin(), opt.jit_disable.end(), "pin") == opt.jit_disable.end()), log_(opt.log, opt.log_fd) {}
+        : arch_(arch), cpu_(cpu), opt_(opt), memory_(memory), layout_(arch, std::find(opt.jit_disable.begin(), opt.jit_disable.end(), "pin") == opt.jit_disable.end()), log_(opt.log, opt.log_fd, opt.log_ranges) {}
     Result<void> start();
     ~JitEngine() override { munmap(empty_, sizeof(IndirectEntry) * kIndirectEntries); }
 
@@ -251,7 +251,7 @@ ExitReason JitVcpu::run() {
             if (std::atomic_ref<uint32_t>(h.poll).exchange(0) & kPollOwner) return ExitReason::kPoll;
         }
         const Block* b = next != nullptr ? std::exchange(next, nullptr) : block_for(h.pc);
-        if (engine_.log_.on(Log::kExec | Log::kCpu)) [[unlikely]] {
+        if (engine_.log_.on(Log::kExec | Log::kCpu, b->pc)) [[unlikely]] {
             char line[96];
             std::snprintf(line, sizeof line, "Trace: %llx [%llx/%x]\n", static_cast<unsigned long long>(b->host),
                           static_cast<unsigned long long>(b->pc), b->mode);

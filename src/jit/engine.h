@@ -31,12 +31,18 @@ struct Log {
                               kStrace = 256, kUnimp = 512, kGuestErrors = 1024, kMmu = 2048, kNochain = 4096;
 };
 
+/// Guest addresses, both ends included.
+struct AddressRange {
+    uint64_t first, last;
+};
+
 struct EngineOptions {
     Accel accel = Accel::kJit;
     uint64_t guest_base = 0;
     size_t cache_bytes = size_t{256} << 20;
     uint32_t log = 0;                       // Log items
     int log_fd = 2;
+    std::vector<AddressRange> log_ranges;   // in_asm, op, op_opt, out_asm, exec, cpu: only of blocks that begin in one; none: all
     std::vector<std::string> jit_disable;   // fold, share, forward, if-convert, unroll, dead-sets, fuse, pin, chain, indirect-cache
     std::vector<std::string> host_mask;     // host features to ignore
     bool one_insn_per_block = false;

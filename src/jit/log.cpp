@@ -6,9 +6,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace myna::jit {
+
+bool LogSink::on(uint32_t item, uint64_t pc) const noexcept {
+    return on(item) && (ranges_.empty() || std::ranges::any_of(ranges_, [pc](const AddressRange& r) { return r.first <= pc && pc <= r.last; }));
+}
 
 void LogSink::write(std::string_view text) const {
     while (!text.empty()) {

@@ -5,21 +5,28 @@
 #include <cstdio>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/result.h"
+#include "jit/engine.h"
 
 namespace myna::jit {
 
 /// Writes whole texts to a descriptor; concurrent writers do not mix within one text.
 class LogSink {
   public:
-    LogSink(uint32_t items, int fd) : items_(items), fd_(fd) {}
+    /// `ranges`: where blocks must begin to be logged; none: anywhere.
+    LogSink(uint32_t items, int fd, std::vector<AddressRange> ranges) : items_(items), fd_(fd), ranges_(std::move(ranges)) {}
     [[nodiscard]] bool on(uint32_t item) const noexcept { return (items_ & item) != 0; }
+    /// Whether to log an item about the block that begins at `pc`.
+    [[nodiscard]] bool on(uint32_t item, uint64_t pc) const noexcept;
     void write(std::string_view text) const;
 
   private:
     uint32_t items_;
     int fd_;
+    std::vector<AddressRange> ranges_;
 };
 
 /// Tells perf about translated code: /tmp/perf-PID.map (symbols) and jit-PID.dump (symbols and code, for perf inject).

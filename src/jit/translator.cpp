@@ -69,7 +69,7 @@ Block* Translator::translate(uint64_t pc, uint32_t mode) {
     stats.ir_insns += function_.insts.size();
     stats.translate_cycles += __rdtsc() - start;
     if (perf_.on()) [[unlikely]] perf_.add(host, b->code_bytes, cache_.writable(host), pc);
-    if (log_.on(Log::kInAsm | Log::kOp | Log::kOpOpt | Log::kOutAsm)) [[unlikely]] log_block(function_, *b);
+    if (log_.on(Log::kInAsm | Log::kOp | Log::kOpOpt | Log::kOutAsm, pc)) [[unlikely]] log_block(function_, *b);
     return b;
 }
 
@@ -80,7 +80,7 @@ Block* Translator::compile(const ir::Function& f) {
     Block* b = record(f, host);
     cache_.commit(compiled_.code_bytes, b);
     if (perf_.on()) [[unlikely]] perf_.add(host, b->code_bytes, cache_.writable(host), f.pc);
-    if (log_.on(Log::kInAsm | Log::kOp | Log::kOpOpt | Log::kOutAsm)) [[unlikely]] log_block(f, *b);
+    if (log_.on(Log::kInAsm | Log::kOp | Log::kOpOpt | Log::kOutAsm, f.pc)) [[unlikely]] log_block(f, *b);
     return b;
 }
 

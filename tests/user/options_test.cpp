@@ -76,6 +76,23 @@ TEST(Options, MistakesAreNamedWithASuggestion) {
     expect_error({"myna-user", "-p", "65536", "x"}, "4096");
 }
 
+TEST(Options, RangesOfTheLog) {
+    const Parsed p = parse({"myna-user", "-dfilter", "0x8000..0x8fff,0x10000+0x200,0x5000-0x1000", "x"});
+    ASSERT_TRUE(p.action) << p.action.error().message;
+    const auto& r = p.o.engine.log_ranges;
+    ASSERT_EQ(r.size(), 3u);
+    EXPECT_EQ(r[0].first, 0x8000u);
+    EXPECT_EQ(r[0].last, 0x8fffu);
+    EXPECT_EQ(r[1].first, 0x10000u);
+    EXPECT_EQ(r[1].last, 0x101ffu);
+    EXPECT_EQ(r[2].first, 0x4001u);
+    EXPECT_EQ(r[2].last, 0x5000u);
+    expect_error({"myna-user", "-dfilter", "0x8000", "x"}, "START+SIZE");
+    expect_error({"myna-user", "-dfilter", "0x9000..0x8000", "x"}, "ends before it begins");
+    expect_error({"myna-user", "-dfilter", "1+0", "x"}, "empty");
+    expect_error({"myna-user", "-trace", "all", "x"}, "trace points");
+}
+
 TEST(Options, GuestsOfToolNames) {
     EXPECT_EQ(guest_of_tool_name("qemu-riscv64"), "riscv64");
     EXPECT_EQ(guest_of_tool_name("/x/qemu-aarch64-static"), "aarch64");

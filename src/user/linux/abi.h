@@ -103,6 +103,8 @@ struct LinuxAbi {
     bool (*hwprobe)(const guest::CpuConfig& cpu, int64_t key, uint64_t& value);
     /// The bytes of a ptrace register set (NT_*), read from a state struct; empty: no such set.
     std::vector<uint8_t> (*get_regset)(const void* state, uint32_t type);
+    /// What the length that a tracer gives must be a multiple of (Linux: user_regset.size); gdb measures registers by it.
+    unsigned (*regset_unit)(uint32_t type);
     /// Changes `state` as PTRACE_SETREGSET would; false: no such set. (`state` may be a copy from another process.)
     bool (*set_regset)(void* state, uint32_t type, std::span<const uint8_t> bytes);
     /// The architecture's name in audit records and seccomp filters (AUDIT_ARCH_*).

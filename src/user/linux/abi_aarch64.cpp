@@ -327,6 +327,7 @@ extern const LinuxAbi kAbiAarch64{
     .retry_strange_address = retry_strange_address,
     .hwprobe = nullptr,
     .get_regset = get_regset,
+    .regset_unit = [](uint32_t type) { return type == kNtPrstatus || type == kNtTls || type == kNtPacMask ? 8u : 4u; },
     .set_regset = set_regset,
     .audit_arch = 0xc00000b7,
     .cpuinfo = cpuinfo,

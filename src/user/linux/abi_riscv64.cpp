@@ -177,6 +177,7 @@ extern const LinuxAbi kAbiRiscv64{
     .retry_strange_address = nullptr,
     .hwprobe = guest::riscv64::hwprobe,
     .get_regset = get_regset,
+    .regset_unit = [](uint32_t) { return 8u; },
     .set_regset = set_regset,
     .audit_arch = 0xc00000f3,
     .cpuinfo = cpuinfo,

@@ -61,6 +61,28 @@ constexpr LogItem kLogItems[] = {
     {"nochain", Log::kNochain, "blocks are not linked"},
 };
 
+/// FIRST..LAST, START+SIZE or END-SIZE (the SIZE bytes before and at END); several with commas between.
+Result<void> parse_ranges(Options& o, std::string_view list) {
+    o.engine.log_ranges.clear();
+    while (!list.empty()) {
+        const size_t n = std::min(list.find(','), list.size());
+        const std::string_view item = list.substr(0, n);
+        list.remove_prefix(std::min(n + 1, list.size()));
+        const size_t at = item.find_first_of("+-.");
+        const bool span = at != std::string_view::npos && item[at] == '.';
+        if (at == std::string_view::npos || (span && !item.substr(at).starts_with("..")))
+            return bad("'" + std::string(item) + "': a range is FIRST..LAST, START+SIZE or END-SIZE");
+        const auto a = number(item.substr(0, at)), b = number(item.substr(at + (span ? 2 : 1)));
+        if (!a) return std::unexpected(a.error());
+        if (!b) return std::unexpected(b.error());
+        if (!span && *b == 0) return bad("'" + std::string(item) + "' is empty");
+        const jit::AddressRange r = span ? jit::AddressRange{*a, *b} : item[at] == '+' ? jit::AddressRange{*a, *a + (*b - 1)} : jit::AddressRange{*a - (*b - 1), *a};
+        if (r.last < r.first) return bad("'" + std::string(item) + "' ends before it begins");
+        o.engine.log_ranges.push_back(r);
+    }
+    return {};
+}
+
 Result<void> parse_log(Options& o, std::string_view list) {
     while (!list.empty()) {
         const size_t n = std::min(list.find(','), list.size());
@@ -164,8 +186,8 @@ constexpr OptionRow kRows[] = {
      "log; '-d help' lists the items"},
     {"D", "FILE", "QEMU_LOG_FILENAME", [](Options& o, std::string_view v) -> Result<void> { o.log_file = v; return {}; },
      "write the log to FILE (%d: process id)"},
-    {"dfilter", "RANGE,…", "QEMU_DFILTER", [](Options& o, std::string_view v) -> Result<void> { o.dfilter = v; return {}; },
-     "accepted; the log is not restricted yet"},
+    {"dfilter", "RANGE,…", "QEMU_DFILTER", [](Options& o, std::string_view v) { return parse_ranges(o, v); },
+     "log only blocks that begin in one of these: FIRST..LAST, START+SIZE, END-SIZE"},
     {"one-insn-per-tb", "", "QEMU_ONE_INSN_PER_TB", [](Options& o, std::string_view) -> Result<void> { o.engine.one_insn_per_block = true; return {}; },
      "translate one guest instruction at a time"},
     {"singlestep", "", "QEMU_SINGLESTEP", [](Options& o, std::string_view) -> Result<void> { o.engine.one_insn_per_block = true; return {}; },
@@ -194,7 +216,9 @@ constexpr OptionRow kRows[] = {
      "write jit-PID.dump for perf inject"},
     {"g", "PORT|PATH", "QEMU_GDB", [](Options& o, std::string_view v) -> Result<void> { o.gdb = v == "none" ? "" : v; return {}; },
      "wait for gdb at a TCP port or Unix socket (%d: process id; ',suspend=n': do not wait)"},
-    {"trace", "PATTERN", nullptr, [](Options&, std::string_view) -> Result<void> { return {}; }, "accepted; no trace points yet"},
+    {"trace", "PATTERN", nullptr, [](Options&, std::string_view) -> Result<void> {
+         return fail(ErrorKind::kUnsupported, "there are no trace points; -strace and -d show what happens");
+     }, "not supported"},
     {"plugin", "FILE", "QEMU_PLUGIN", [](Options&, std::string_view) -> Result<void> {
          return fail(ErrorKind::kUnsupported, "plugins are not supported");
      }, "not supported"},

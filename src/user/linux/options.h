@@ -35,7 +35,7 @@ struct Options {
     std::optional<uint64_t> seed;       // -seed
     std::string gdb;                    // -g, "": none
     bool strace = false;
-    std::string log_items, log_file, dfilter;
+    std::string log_items, log_file;
     jit::EngineOptions engine;
 
     std::vector<std::string> own_args;  // the options as they were given: handed on at execve

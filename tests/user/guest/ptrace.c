@@ -39,6 +39,8 @@ static Regs regs_of(pid_t tid) {
     memset(&r, 0, sizeof r);
     struct iovec iov = {&r, sizeof r};
     CHECK(trace(PTRACE_GETREGSET, tid, (void*)NT_PRSTATUS, &iov) == 0 && iov.iov_len == sizeof r);
+    iov.iov_len = 12;  // not whole registers
+    CHECK(trace(PTRACE_GETREGSET, tid, (void*)NT_PRSTATUS, &iov) == -1 && errno == EINVAL);
     return r;
 }
 static void set_regs(pid_t tid, Regs r) {

@@ -231,7 +231,7 @@ int64_t Tracer::registers(Thread& t, pid_t tid, Tracee& tracee, uint32_t type, u
     std::vector<guest::V128> room((size + sizeof(guest::V128) - 1) / sizeof(guest::V128));
     if (!read_remote(tid, state_at, room.data(), size)) return -ESRCH;
     std::vector<uint8_t> bytes = t.abi.get_regset(room.data(), type);
-    if (bytes.empty()) return -EINVAL;
+    if (bytes.empty() || iov.iov_len % t.abi.regset_unit(type) != 0) return -EINVAL;
     const size_t n = std::min<size_t>(bytes.size(), iov.iov_len);
     const auto base = reinterpret_cast<uint64_t>(iov.iov_base);
     if (write) {
