@@ -6,10 +6,12 @@
 # same folder as bin/compat, so that a script can be tried with PATH=build/release/bin/compat:$PATH.
 set(compat_names_myna-user qemu-aarch64 qemu-aarch64-static qemu-riscv64 qemu-riscv64-static)
 set(compat_names_myna-img qemu-img)
+set(compat_names_myna-nbd qemu-nbd)
+set(compat_names_myna-io qemu-io)
 set(compat_install_dir ${CMAKE_INSTALL_LIBEXECDIR}/myna/compat)
 set(compat_build_dir ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/compat)
 
-foreach(program myna-user myna-img)
+foreach(program myna-user myna-img myna-nbd myna-io)
   if(NOT TARGET ${program})
     continue()
   endif()

@@ -79,9 +79,11 @@ Task<Result<void>> Node::write(uint64_t offset, const IoVec& from, WriteFlags fl
     if (read_only_) co_return fail(ErrorKind::kPermission, filename_ + ": image is read-only", EPERM);
     if (length == 0) co_return Result<void>{};
     if (offset > size_ || length > size_ - offset) co_return std::unexpected(out_of_bounds(*this, offset, length));
-    const auto inside = co_await gate_.enter();
     const uint32_t align = limits_.request_alignment;
-    if ((offset | length) % align == 0 && memory_aligned(from, limits_.memory_alignment)) {
+    // Reading, changing and writing back a block must not meet another write to it: such requests run alone.
+    const bool whole_blocks = (offset | length) % align == 0;
+    const auto inside = whole_blocks ? co_await gate_.enter() : co_await gate_.close();
+    if (whole_blocks && memory_aligned(from, limits_.memory_alignment)) {
         if (length <= limits_.max_transfer) co_return co_await do_write(offset, from, flags);
         for (uint64_t done = 0; done < length;) {
             const uint64_t n = std::min(limits_.max_transfer, length - done);
@@ -91,7 +93,6 @@ Task<Result<void>> Node::write(uint64_t offset, const IoVec& from, WriteFlags fl
         }
         co_return Result<void>{};
     }
-    // Read, modify, write. Requests that overlap the same aligned stretch are the caller's to order.
     const Bounce b(std::min(kBounceBytes, align_up(offset + length, align) - align_down(offset, align)),
                    limits_.memory_alignment);
     for (uint64_t done = 0; done < length;) {
@@ -113,7 +114,7 @@ Task<Result<void>> Node::write_zeroes(uint64_t offset, uint64_t length, WriteFla
     if (read_only_) co_return fail(ErrorKind::kPermission, filename_ + ": image is read-only", EPERM);
     if (length == 0) co_return Result<void>{};
     if (offset > size_ || length > size_ - offset) co_return std::unexpected(out_of_bounds(*this, offset, length));
-    const auto inside = co_await gate_.enter();
+    const auto inside = (offset | length) % limits_.request_alignment == 0 ? co_await gate_.enter() : co_await gate_.close();
     co_return co_await do_write_zeroes(offset, length, flags);
 }
 

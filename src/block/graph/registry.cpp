@@ -16,11 +16,12 @@
 #include "block/formats/vpc/vpc.h"
 #include "block/graph/graph.h"
 #include "block/proto/file.h"
+#include "block/proto/nbd.h"
 
 namespace myna::block {
 
 std::span<const Driver* const> all_drivers() noexcept {
-    static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kRawDriver,  &kQcow2Driver, &kVdiDriver,
+    static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kNbdDriver, &kRawDriver,  &kQcow2Driver, &kVdiDriver,
                                         &kVmdkDriver, &kVhdxDriver,       &kVpcDriver,  &kLuksDriver,  &kQcowDriver,
                                         &kQedDriver,  &kParallelsDriver,  &kBochsDriver, &kCloopDriver, &kDmgDriver};
     return drivers;

@@ -1,0 +1,171 @@
+#include "tools/objects.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "block/proto/nbd.h"
+#include "tools/options.h"
+
+namespace myna::tools {
+
+namespace {
+std::unexpected<Error> wrong(std::string text) { return fail(ErrorKind::kInvalidArgument, std::move(text)); }
+
+/// base64 as secrets may be written in.
+std::optional<std::string> base64(std::string_view text) {
+    std::string out;
+    unsigned bits = 0, have = 0;
+    for (const char c : text) {
+        if (c == '=' || c == '\n' || c == '\r') continue;
+        const size_t v = std::string_view("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/").find(c);
+        if (v == std::string_view::npos) return std::nullopt;
+        bits = (bits << 6 | static_cast<unsigned>(v)) & 0xffff;
+        if ((have += 6) >= 8) out += static_cast<char>(bits >> (have -= 8) & 0xff);
+    }
+    return out;
+}
+}  // namespace
+
+Result<void> Objects::add(std::string_view text, block::Graph& graph) {
+    const auto parsed = parse_properties(text, "qom-type");
+    if (!parsed) return std::unexpected(parsed.error());
+    std::map<std::string, std::string> p(parsed->begin(), parsed->end());
+    const std::string type = p["qom-type"], id = p["id"];
+    if (type.empty()) return wrong("Parameter 'qom-type' is missing");
+    if (id.empty()) return wrong("Parameter 'id' is missing");
+    if (types_.contains(id)) return wrong("attempt to add duplicate property '" + id + "' to object (type 'container')");
+    if (type == "secret") {
+        if (p.contains("keyid")) return fail(ErrorKind::kUnsupported, "secret: encrypted secrets (keyid) are not supported");
+        std::string data = p["data"];
+        if (p.contains("data") == p.contains("file")) return wrong("'file' and 'data' are mutually exclusive, and one of them is needed");
+        if (p.contains("file")) {
+            std::ifstream in(p["file"], std::ios::binary);
+            if (!in) return fail(ErrorKind::kNotFound, "Unable to read " + p["file"]);
+            data.assign(std::istreambuf_iterator<char>(in), {});
+        }
+        if (p["format"] == "base64") {
+            auto d = base64(data);
+            if (!d) return wrong("Unable to decode base64 data");
+            data = std::move(*d);
+        }
+        graph.add_secret(id, std::move(data));
+    } else if (type.starts_with("tls-creds-")) {
+        auto c = net::TlsCredentials::load(type, p);
+        if (!c) return std::unexpected(c.error());
+        tls_[id] = *c;
+        graph.add_secret(block::tls_object_key(id), nlohmann::json(p).dump());  // for driver=nbd, which loads them itself
+    } else if (type == "authz-simple") {
+        if (p["identity"].empty()) return wrong("authz-simple: identity is missing");
+        identities_[id] = p["identity"];
+    } else if (type == "authz-list" || type == "authz-list-file" || type == "authz-pam" || type == "throttle-group" || type == "iothread" ||
+               type == "secret_keyring" || type == "main-loop") {
+        return fail(ErrorKind::kUnsupported, "object type '" + type + "' is not supported");
+    } else {
+        return wrong("invalid object type: " + type);
+    }
+    types_[id] = type;
+    return {};
+}
+
+Result<void> Objects::remove(const std::string& id) {
+    if (types_.erase(id) == 0) return fail(ErrorKind::kNotFound, "object '" + id + "' not found");
+    tls_.erase(id);
+    identities_.erase(id);
+    return {};
+}
+
+Result<std::shared_ptr<net::TlsCredentials>> Objects::tls(const std::string& id, bool server) const {
+    const auto t = types_.find(id);
+    if (t == types_.end()) return wrong("No TLS credentials with id '" + id + "'");
+    const auto c = tls_.find(id);
+    if (c == tls_.end()) return wrong("Object with id '" + id + "' is not TLS credentials");
+    if (c->second->server() != server) return wrong(std::string("Expecting TLS credentials with a ") + (server ? "server" : "client") + " endpoint");
+    return c->second;
+}
+
+Result<Objects::Authorise> Objects::authorise(const std::string& id) const {
+    const auto i = identities_.find(id);
+    if (i == identities_.end()) return wrong("No authorization object with id '" + id + "'");
+    return [identity = i->second](const net::TlsPeer& peer) -> Result<void> {
+        if (peer.distinguished_name == identity) return {};
+        return fail(ErrorKind::kPermission, "TLS x509 authz check for " + peer.distinguished_name + " is denied", EACCES);
+    };
+}
+
+bool set_cache_mode(block::OpenOptions& o, std::string_view mode) {
+    o.direct = mode == "none" || mode == "off" || mode == "directsync";
+    o.writethrough = mode == "writethrough" || mode == "directsync";
+    o.unsafe_cache = mode == "unsafe";
+    return o.direct || o.writethrough || o.unsafe_cache || mode == "writeback";
+}
+
+namespace {
+
+/// Puts a temporary qcow2 image in front of the file (-s): it has no name any more when this returns.
+block::Task<Result<block::NodePtr>> open_snapshot(block::Graph& graph, ImageOptions image) {
+    const char* dir = std::getenv("TMPDIR");
+    std::string path = std::string(dir != nullptr ? dir : "/var/tmp") + "/myna-overlay-XXXXXX";
+    const int fd = mkstemp(path.data());
+    if (fd < 0) co_return fail_errno(errno, "Could not create temporary overlay '" + path + "'");
+    ::close(fd);
+    std::error_code ec;
+    block::CreateOptions c;
+    c.filename = path;
+    image.snapshot = false;
+    ImageOptions below = image;
+    below.read_only = true;
+    auto base = co_await open_image(graph, below);
+    Result<block::NodePtr> out;
+    if (!base) {
+        out = std::unexpected(base.error());
+    } else {
+        c.size = (*base)->size();
+        c.options = nlohmann::json::object();
+        c.backing_file = image.name.starts_with('/') || image.name.find(':') != std::string::npos ? image.name : std::filesystem::absolute(image.name, ec).string();
+        c.backing_format = std::string((*base)->driver());
+        (void)co_await (*base)->close();
+        base->reset();
+        if (auto r = co_await graph.create("qcow2", c); !r) {
+            out = std::unexpected(r.error());
+        } else {
+            ImageOptions over = image;
+            over.name = path;
+            over.format = "qcow2";
+            over.cache = "unsafe";
+            over.read_only = false;
+            out = co_await open_image(graph, over);
+        }
+    }
+    ::unlink(path.c_str());
+    co_return out;
+}
+
+}  // namespace
+
+block::Task<Result<block::NodePtr>> open_image(block::Graph& graph, ImageOptions i) {
+    if (i.copy_on_read) co_return fail(ErrorKind::kUnsupported, "copy-on-read is not supported");
+    if (i.force_share && !i.read_only) co_return wrong("force-share=on can only be used with read-only images");
+    if (i.aio == "native" && i.cache != "none" && i.cache != "directsync" && i.cache != "off")
+        co_return wrong("aio=native was specified, but it requires cache.direct=on, which was not specified.");
+    if (i.snapshot) co_return co_await open_snapshot(graph, i);
+    block::OpenOptions o;
+    o.options = nlohmann::json::object();
+    o.read_only = i.read_only;
+    o.force_share = i.force_share;
+    if (!set_cache_mode(o, i.cache)) co_return wrong("Invalid cache mode '" + i.cache + "'");
+    if (i.image_opts) {
+        auto tree = block::Graph::parse_image_opts(i.name);
+        if (!tree) co_return std::unexpected(tree.error());
+        o.options = std::move(*tree);
+        if (o.options.contains("file") && o.options["file"].is_object() && !o.options["file"].contains("driver")) o.options["file"]["driver"] = "file";
+        co_return co_await graph.open_tree(std::move(o));
+    }
+    co_return co_await graph.open(i.name, i.format, std::move(o));
+}
+
+}  // namespace myna::tools

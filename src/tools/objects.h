@@ -1,0 +1,44 @@
+// --object TYPE,id=…,…: what options name by id: secrets, TLS credentials, authorisation.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "block/graph/graph.h"
+#include "net/tls.h"
+
+namespace myna::tools {
+
+class Objects {
+  public:
+    /// Takes one --object value; secrets go to `graph`, too. Errors name the type or property that is wrong.
+    Result<void> add(std::string_view text, block::Graph& graph);
+    Result<void> remove(const std::string& id);
+
+    Result<std::shared_ptr<net::TlsCredentials>> tls(const std::string& id, bool server) const;
+    /// Who may come in (authz-simple, authz-list, authz-list-file).
+    using Authorise = std::function<Result<void>(const net::TlsPeer&)>;
+    Result<Authorise> authorise(const std::string& id) const;
+
+  private:
+    std::map<std::string, std::string> types_;  // by id
+    std::map<std::string, std::shared_ptr<net::TlsCredentials>> tls_;
+    std::map<std::string, std::string> identities_;
+};
+
+/// How an image is to be opened, as a tool's options say.
+struct ImageOptions {
+    std::string name, format, cache = "writeback", aio, discard, detect_zeroes, load_snapshot;
+    bool image_opts = false, read_only = false, force_share = false, copy_on_read = false;
+    bool snapshot = false;  // writes go to a temporary image in front of it
+};
+
+/// Whether `mode` is a cache mode; sets the flags of `o`.
+bool set_cache_mode(block::OpenOptions& o, std::string_view mode);
+/// Opens the image.
+block::Task<Result<block::NodePtr>> open_image(block::Graph& graph, ImageOptions options);
+
+}  // namespace myna::tools
