@@ -153,6 +153,14 @@ Task<Result<void>> Node::truncate(uint64_t size, std::string_view preallocation)
     co_return co_await do_truncate(size, mode);
 }
 
+Task<Result<void>> Node::grow_to(uint64_t size) {
+    if (size <= size_) co_return Result<void>{};
+    if (read_only_) co_return fail(ErrorKind::kPermission, filename_ + ": image is read-only", EPERM);
+    const auto alone = co_await gate_.close();
+    if (size <= size_) co_return Result<void>{};  // another one was faster
+    co_return co_await do_truncate(size, "off");
+}
+
 // ---- defaults
 
 Task<Result<void>> Node::do_write(uint64_t, const IoVec&, WriteFlags) { co_return std::unexpected(cannot(*this, "writing")); }

@@ -135,6 +135,8 @@ class Node {
     Task<Result<Extent>> block_status(uint64_t offset, uint64_t length);
     /// Changes size(); new bytes read as zeroes. preallocation: off, metadata, falloc, full.
     Task<Result<void>> truncate(uint64_t size, std::string_view preallocation = "off");
+    /// Makes it `size` bytes long unless it is as long already: of several at once, none cuts off what another one wrote.
+    Task<Result<void>> grow_to(uint64_t size);
 
     // ---- what images can do beyond bytes; the default says that the driver cannot
     virtual Task<Result<CheckResult>> check(CheckFix fix);

@@ -166,7 +166,7 @@ Task<Result<void>> BlockMapNode::do_write(uint64_t offset, const IoVec& from, Wr
             Node& f = p->file != nullptr ? *p->file : *file_;
             const uint64_t to = p->host + at % block_bytes_;
             if (to + n > f.size())
-                if (auto r = co_await f.truncate(to + n); !r) co_return r;
+                if (auto r = co_await f.grow_to(to + n); !r) co_return r;
             const IoVec part = from.slice(done, n);
             if (auto r = co_await f.write(to, part); !r) co_return r;
         } else {
@@ -230,7 +230,7 @@ Task<Result<void>> BlockMapNode::write_new(uint64_t offset, const IoVec& from) {
             whole.add(tail.data(), tail.size());
         }
         const uint64_t start = host + (at - begin) - head.size();
-        if (result && start + whole.size() > file_->size()) result = co_await file_->truncate(start + whole.size());
+        if (result && start + whole.size() > file_->size()) result = co_await file_->grow_to(start + whole.size());
         if (result) result = co_await file_->write(start, whole);
         if (!result) co_return result;
         const auto alone = co_await map_.lock();
@@ -247,7 +247,7 @@ Task<Result<std::pair<uint64_t, uint64_t>>> BlockMapNode::append(uint64_t count)
     if (host < file_->size())  // left over from a crash, or preallocated: not known to be zeroes
         if (auto r = co_await file_->write_zeroes(host, std::min(end, file_->size()) - host, {.may_unmap = true}); !r) co_return std::unexpected(r.error());
     if (end > file_->size())
-        if (auto r = co_await file_->truncate(end); !r) co_return std::unexpected(r.error());
+        if (auto r = co_await file_->grow_to(end); !r) co_return std::unexpected(r.error());
     next_ = end;
     co_return std::pair{host, count};
 }
@@ -282,7 +282,7 @@ Task<Result<void>> BlockMapNode::do_write_zeroes(uint64_t offset, uint64_t lengt
             Node& f = p->file != nullptr ? *p->file : *file_;
             const uint64_t to = p->host + within;
             if (to + n > f.size())
-                if (auto r = co_await f.truncate(to + n); !r) co_return r;
+                if (auto r = co_await f.grow_to(to + n); !r) co_return r;
             if (auto r = co_await f.write_zeroes(to, n, {.may_unmap = flags.may_unmap, .no_fallback = flags.no_fallback}); !r) co_return r;
         } else {
             // Up to the block's end, so that what follows can be looked at again.

@@ -76,7 +76,7 @@ Task<Result<void>> MetaCache::write_back() {
             while (e < p.dirty.size() && p.dirty[e]) ++e;
             const uint64_t from = at + s * kSector, to = at + e * kSector;
             if (to > file_->size())
-                if (auto r = co_await file_->truncate(to); !r) co_return r;
+                if (auto r = co_await file_->grow_to(to); !r) co_return r;
             const IoVec part(p.bytes.data() + s * kSector, (e - s) * kSector);
             if (auto r = co_await file_->write(from, part); !r) co_return r;
             s = e;

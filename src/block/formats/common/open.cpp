@@ -24,7 +24,7 @@ Task<Result<std::vector<uint8_t>>> read_bytes(Node& file, uint64_t offset, size_
 
 Task<Result<void>> write_bytes(Node& file, uint64_t offset, const void* bytes, size_t n) {
     if (offset + n > file.size())
-        if (auto r = co_await file.truncate(offset + n); !r) co_return r;
+        if (auto r = co_await file.grow_to(offset + n); !r) co_return r;
     const IoVec part(const_cast<void*>(bytes), n);
     co_return co_await file.write(offset, part);
 }

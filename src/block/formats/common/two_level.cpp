@@ -43,7 +43,7 @@ Task<Result<void>> TwoLevelNode::set_entry(uint64_t block, uint64_t entry) {
         const uint64_t at = align_up(next_, block_bytes_);
         next_ = at + l2_entries_ * 8;
         if (next_ > file_->size())
-            if (auto r = co_await file_->truncate(next_); !r) co_return r;
+            if (auto r = co_await file_->grow_to(next_); !r) co_return r;
         if (auto r = co_await tables_.fresh(at, l2_entries_ * 8); !r) co_return r;
         l1_[i] = at;
         l1_dirty_.push_back(i);

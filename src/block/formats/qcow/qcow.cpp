@@ -149,7 +149,7 @@ class QcowNode final : public TwoLevelNode {
                 at = next_;
                 next_ += used;
                 if (next_ > file_->size())
-                    if (auto r = co_await file_->truncate(next_); !r) co_return r;
+                    if (auto r = co_await file_->grow_to(next_); !r) co_return r;
             }
             if (auto r = co_await write_bytes(*file_, at, out.data(), used); !r) co_return r;
             const auto alone = co_await map_.lock();

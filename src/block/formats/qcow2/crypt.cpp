@@ -61,7 +61,7 @@ Task<Result<void>> Qcow2Node::write_encrypted(uint64_t host, uint64_t guest, con
     from.copy_to(bytes.data());
     co_await cipher_->apply(reactor_, (h_.crypt == Crypt::kLuks ? host : guest) / 512, bytes, true);
     if (host + bytes.size() > data().size())
-        if (auto r = co_await data().truncate(host + bytes.size()); !r) co_return r;
+        if (auto r = co_await data().grow_to(host + bytes.size()); !r) co_return r;
     const IoVec stored(bytes.data(), bytes.size());
     co_return co_await data().write(host, stored);
 }

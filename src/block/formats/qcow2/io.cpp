@@ -10,37 +10,38 @@ namespace myna::block::qcow2 {
 
 // ---- ranges of writes that allocate
 
-/// Keeps other requests out of a guest range while it lives.
+/// A claim on a guest range; ends with its life.
 class Qcow2Node::Range {
   public:
-    Range(Qcow2Node& n, uint64_t begin, uint64_t end) : node_(n) {
-        n.in_flight_.push_front({begin, end, {}});
-        at_ = n.in_flight_.begin();
-    }
-    Range(const Range&) = delete;
-    Range& operator=(const Range&) = delete;
+    Range(Qcow2Node& n, std::list<InFlight>::iterator at) : node_(&n), at_(at) {}
+    Range(Range&& o) noexcept : node_(std::exchange(o.node_, nullptr)), at_(o.at_) {}
+    Range& operator=(Range&&) = delete;
     ~Range() {
-        for (auto h : at_->waiters) node_.reactor_.post(h);
-        node_.in_flight_.erase(at_);
+        if (node_ == nullptr) return;
+        auto later = node_->in_flight_.erase(at_);
+        for (; later != node_->in_flight_.end(); ++later)
+            if (later->waiter && !node_->blocked(later)) node_->reactor_.post(std::exchange(later->waiter, nullptr));
     }
 
   private:
-    Qcow2Node& node_;
+    Qcow2Node* node_;
     std::list<InFlight>::iterator at_;
 };
 
-Task<void> Qcow2Node::wait_for(uint64_t begin, uint64_t end) {
+bool Qcow2Node::blocked(std::list<InFlight>::iterator at) {
+    return std::any_of(in_flight_.begin(), at, [&](const InFlight& f) { return f.begin < at->end && at->begin < f.end && (f.alone || at->alone); });
+}
+
+Task<Qcow2Node::Range> Qcow2Node::claim(uint64_t begin, uint64_t end, bool alone) {
     struct Wait {
         InFlight& f;
         bool await_ready() const noexcept { return false; }
-        void await_suspend(std::coroutine_handle<> h) { f.waiters.push_back(h); }
+        void await_suspend(std::coroutine_handle<> h) { f.waiter = h; }
         void await_resume() const noexcept {}
     };
-    for (;;) {
-        const auto it = std::find_if(in_flight_.begin(), in_flight_.end(), [&](const InFlight& f) { return f.begin < end && begin < f.end; });
-        if (it == in_flight_.end()) co_return;
-        co_await Wait{*it};
-    }
+    const auto at = in_flight_.insert(in_flight_.end(), {begin, end, alone, nullptr});
+    if (blocked(at)) co_await Wait{*at};
+    co_return Range(*this, at);
 }
 
 // ---- reading
@@ -58,6 +59,7 @@ Task<Result<void>> Qcow2Node::read_compressed(const Mapping& m, uint64_t offset,
     std::shared_ptr<std::vector<uint8_t>> out;
     if (last_compressed_at_ == cluster) out = last_compressed_;
     if (!out) {
+        const uint64_t changes = compressed_changes_;
         if (m.host >= file_->size()) co_return corrupt("compressed cluster at guest offset " + std::to_string(cluster) + " is outside the file");
         std::vector<uint8_t> in(m.compressed_bytes);
         if (auto r = co_await read_at(m.host, in.data(), in.size()); !r) co_return r;
@@ -65,8 +67,10 @@ Task<Result<void>> Qcow2Node::read_compressed(const Mapping& m, uint64_t offset,
         bool ok = false;
         co_await reactor_.offload([&] { ok = decompress_cluster(h_.compression, in, *out); });
         if (!ok) co_return corrupt("compressed cluster at guest offset " + std::to_string(cluster) + " cannot be decompressed");
-        last_compressed_ = out;
-        last_compressed_at_ = cluster;
+        if (changes == compressed_changes_) {
+            last_compressed_ = out;
+            last_compressed_at_ = cluster;
+        }
     }
     into.copy_from(out->data() + (offset - cluster));
     co_return Result<void>{};
@@ -107,6 +111,11 @@ Task<Result<void>> Qcow2Node::do_read(uint64_t offset, const IoVec& into) {
     co_return Result<void>{};
 }
 
+void Qcow2Node::forget_compressed(uint64_t begin, uint64_t end) {
+    ++compressed_changes_;
+    if (last_compressed_at_ >= begin && last_compressed_at_ < end) last_compressed_at_ = UINT64_MAX;
+}
+
 // ---- writing
 
 Task<Result<void>> Qcow2Node::mark_dirty(uint64_t offset, uint64_t length) {
@@ -141,132 +150,123 @@ Task<Result<void>> Qcow2Node::do_write(uint64_t offset, const IoVec& from, Write
     co_return Result<void>{};
 }
 
+bool Qcow2Node::in_place(const L2Ref& r, uint64_t within, uint64_t length) const {
+    const uint64_t e = entry(r);
+    if (!(e & kCopied) || (e & kCompressed)) return false;
+    if (!h_.extended_l2()) return !(e & kZeroFlag);
+    const uint64_t sub = h_.cluster_size() / 32, first = within / sub, last = (within + length - 1) / sub;
+    const uint64_t want = low_bits(static_cast<unsigned>(last + 1)) & ~low_bits(static_cast<unsigned>(first));
+    return (bitmap(r) & want) == want;
+}
+
+Task<Result<Qcow2Node::L2Ref>> Qcow2Node::own_l2(uint64_t offset) {
+    const uint64_t l1_index = offset / h_.l2_reach();
+    L2Ref out{nullptr, (offset % h_.l2_reach()) >> h_.cluster_bits};
+    if (l1_index >= l1_.size() || !(l1_[l1_index] & kCopied)) co_return out;
+    auto t = co_await table(l2_cache_, l1_[l1_index] & kOffsetMask);
+    if (!t) co_return std::unexpected(t.error());
+    out.table = *t;
+    co_return out;
+}
+
 /// Writes within one L2 table: in place where a cluster of our own is there, else to new clusters.
 Task<Result<void>> Qcow2Node::write_piece(uint64_t offset, const IoVec& from) {
     const uint64_t cluster = h_.cluster_size();
     for (uint64_t done = 0; done < from.size();) {
         const uint64_t at = offset + done;
-        co_await wait_for(align_down(at, cluster), align_up(offset + from.size(), cluster));
+        const IoVec rest = from.slice(done, from.size() - done);
         uint64_t host = 0, n = 0;
         {
-            // Clusters with the copied flag are ours alone: in place, as long as the run goes on.
-            const auto shared = co_await map_.lock_shared();
-            const uint64_t l1_index = at / h_.l2_reach();
-            if (l1_index < l1_.size() && (l1_[l1_index] & kCopied)) {
-                auto t = co_await table(l2_cache_, l1_[l1_index] & kOffsetMask);
-                if (!t) co_return std::unexpected(t.error());
-                L2Ref r{*t, (at % h_.l2_reach()) >> h_.cluster_bits};
-                while (n < from.size() - done) {
-                    const uint64_t e = entry(r);
+            const auto range = co_await claim(at, at + rest.size(), false);
+            {
+                // Clusters with the copied flag are ours alone: in place, as long as the run goes on.
+                const auto shared = co_await map_.lock_shared();
+                auto r = co_await own_l2(at);
+                if (!r) co_return std::unexpected(r.error());
+                while (r->table != nullptr && n < rest.size()) {
                     const uint64_t within = (at + n) & (cluster - 1);
-                    const uint64_t take = std::min(cluster - within, from.size() - done - n);
-                    if (!(e & kCopied) || (e & kCompressed) || (!h_.extended_l2() && (e & kZeroFlag))) break;
-                    if (h_.extended_l2()) {
-                        const uint64_t sub = cluster / 32, first = within / sub, last = (within + take - 1) / sub;
-                        const uint64_t want = low_bits(static_cast<unsigned>(last + 1)) & ~low_bits(static_cast<unsigned>(first));
-                        if ((bitmap(r) & want) != want) break;
-                    }
-                    const uint64_t here = (e & kOffsetMask) + within;
+                    const uint64_t take = std::min(cluster - within, rest.size() - n);
+                    if (!in_place(*r, within, take)) break;
+                    const uint64_t here = (entry(*r) & kOffsetMask) + within;
                     if (n == 0) host = here;
                     else if (here != host + n) break;
                     n += take;
-                    ++r.index;
+                    ++r->index;
                 }
             }
-        }
-        if (n > 0) {
-            if (host + n > data().size())
-                if (auto r = co_await data().truncate(host + n); !r) co_return r;
-            const IoVec part = from.slice(done, n);
-            if (auto r = h_.crypt == Crypt::kNone ? co_await data().write(host, part) : co_await write_encrypted(host, at, part); !r) co_return r;
-            done += n;
-            continue;
-        }
-        // Up to where a cluster of our own begins again, all is new.
-        const IoVec rest = from.slice(done, from.size() - done);
-        const uint64_t before = done;
-        uint64_t run = std::min<uint64_t>(rest.size(), cluster - (at & (cluster - 1)));
-        {
-            const auto shared = co_await map_.lock_shared();
-            const uint64_t l1_index = at / h_.l2_reach();
-            const bool own = l1_index < l1_.size() && (l1_[l1_index] & kCopied);
-            Table* t = nullptr;
-            if (own) {
-                auto found = co_await table(l2_cache_, l1_[l1_index] & kOffsetMask);
-                if (!found) co_return std::unexpected(found.error());
-                t = *found;
-            }
-            while (run < rest.size() && run < (4u << 20)) {
-                if (t != nullptr) {
-                    const uint64_t e = entry({t, ((at + run) % h_.l2_reach()) >> h_.cluster_bits});
-                    if ((e & kCopied) && !(e & kCompressed) && !(e & kZeroFlag) && !h_.extended_l2()) break;
-                }
-                run = std::min<uint64_t>(rest.size(), run + cluster);
+            if (n > 0) {
+                if (auto r = co_await data().grow_to(host + n); !r) co_return r;
+                const IoVec part = rest.slice(0, n);
+                if (auto r = h_.crypt == Crypt::kNone ? co_await data().write(host, part) : co_await write_encrypted(host, at, part); !r) co_return r;
             }
         }
-        const IoVec part = rest.slice(0, run);
-        if (auto r = co_await write_new(at, part); !r) co_return r;
-        done = before + run;
+        if (n == 0) {
+            auto written = co_await write_new(at, rest);
+            if (!written) co_return std::unexpected(written.error());
+            n = *written;
+        }
+        done += n;
     }
     co_return Result<void>{};
 }
 
 /// Writes to clusters that are not ours yet: allocate, write data with what surrounds it, then let the tables point there.
-Task<Result<void>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) {
-    const uint64_t cluster = h_.cluster_size();
-    for (uint64_t done = 0; done < from.size();) {
-        const uint64_t begin = align_down(offset + done, cluster);
-        uint64_t count = (align_up(offset + from.size(), cluster) - begin) >> h_.cluster_bits;
-        co_await wait_for(begin, begin + (count << h_.cluster_bits));
-        const Range range(*this, begin, begin + (count << h_.cluster_bits));
-        uint64_t host = begin;
-        const bool keep_place = data_file_ && raw_data_file();
-        {
-            const auto alone = co_await map_.lock();
-            if (data_file_ && !keep_place) {
-                // Offsets in a data file follow the guest's: nothing else lives there.
-                host = begin;
-            } else if (!data_file_) {
-                auto got = co_await allocate(count, false);
-                if (!got) co_return std::unexpected(got.error());
-                host = got->first;
-                count = got->second;
-            }
+Task<Result<uint64_t>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) {
+    const uint64_t cluster = h_.cluster_size(), begin = align_down(offset, cluster);
+    const uint64_t most = align_up(std::min(offset + from.size(), begin + std::max<uint64_t>(4u << 20, cluster)), cluster);
+    const auto range = co_await claim(begin, most, true);
+    // Up to where a cluster of our own begins (it may have become one while this waited), all is new.
+    uint64_t count = 0;
+    {
+        const auto shared = co_await map_.lock_shared();
+        auto r = co_await own_l2(begin);
+        if (!r) co_return std::unexpected(r.error());
+        for (uint64_t at = begin; at < most; at += cluster, ++r->index, ++count) {
+            const uint64_t first = std::max(at, offset), last = std::min(at + cluster, offset + from.size());
+            if (r->table != nullptr && in_place(*r, first - at, last - first)) break;
         }
-        const uint64_t end = std::min(begin + (count << h_.cluster_bits), size_);
-        const uint64_t from_at = offset + done, to = std::min(offset + from.size(), begin + (count << h_.cluster_bits));
-        // The data, with the rest of the first and last cluster around it.
-        IoVec whole;
-        std::vector<uint8_t> head(from_at - begin), tail(end > to ? end - to : 0);
-        Result<void> result;
-        if (!head.empty()) {
-            result = co_await do_read(begin, IoVec(head.data(), head.size()));
-            whole.add(head.data(), head.size());
-        }
-        const IoVec middle = from.slice(done, to - from_at);
-        for (const iovec& p : middle.parts()) whole.add(p.iov_base, p.iov_len);
-        if (result && !tail.empty()) {
-            result = co_await do_read(to, IoVec(tail.data(), tail.size()));
-            whole.add(tail.data(), tail.size());
-        }
-        if (result && host + whole.size() > data().size()) result = co_await data().truncate(host + (count << h_.cluster_bits));
-        if (result) result = h_.crypt == Crypt::kNone ? co_await data().write(host, whole) : co_await write_encrypted(host, begin, whole);
-        const auto alone = co_await map_.lock();
-        if (!result) {
-            if (!data_file_) free_later(host, count << h_.cluster_bits);
-            co_return result;
-        }
-        for (uint64_t i = 0; i < count; ++i) {
-            auto r = co_await l2_for_write(begin + (i << h_.cluster_bits));
-            if (!r) co_return std::unexpected(r.error());
-            const uint64_t old = entry(*r);
-            set_entry(*r, (host + (i << h_.cluster_bits)) | kCopied, low_bits(32));
-            free_entry(old);
-        }
-        if (last_compressed_at_ >= begin && last_compressed_at_ < end) last_compressed_at_ = UINT64_MAX;
-        done = to - offset;
     }
-    co_return Result<void>{};
+    if (count == 0) co_return uint64_t{0};
+    uint64_t host = begin;  // in a data file: offsets follow the guest's, nothing else lives there
+    if (!data_file_) {
+        const auto alone = co_await map_.lock();
+        auto got = co_await allocate(count, false);
+        if (!got) co_return std::unexpected(got.error());
+        host = got->first;
+        count = got->second;
+    }
+    const uint64_t end = std::min(begin + (count << h_.cluster_bits), size_);
+    const uint64_t to = std::min(offset + from.size(), begin + (count << h_.cluster_bits));
+    // The data, with the rest of the first and last cluster around it.
+    IoVec whole;
+    std::vector<uint8_t> head(offset - begin), tail(end > to ? end - to : 0);
+    Result<void> result;
+    if (!head.empty()) {
+        result = co_await do_read(begin, IoVec(head.data(), head.size()));
+        whole.add(head.data(), head.size());
+    }
+    const IoVec middle = from.slice(0, to - offset);
+    for (const iovec& p : middle.parts()) whole.add(p.iov_base, p.iov_len);
+    if (result && !tail.empty()) {
+        result = co_await do_read(to, IoVec(tail.data(), tail.size()));
+        whole.add(tail.data(), tail.size());
+    }
+    if (result) result = co_await data().grow_to(data_file_ ? host + whole.size() : host + (count << h_.cluster_bits));
+    if (result) result = h_.crypt == Crypt::kNone ? co_await data().write(host, whole) : co_await write_encrypted(host, begin, whole);
+    const auto alone = co_await map_.lock();
+    if (!result) {
+        if (!data_file_) free_later(host, count << h_.cluster_bits);
+        co_return std::unexpected(result.error());
+    }
+    for (uint64_t i = 0; i < count; ++i) {
+        auto r = co_await l2_for_write(begin + (i << h_.cluster_bits));
+        if (!r) co_return std::unexpected(r.error());
+        const uint64_t old = entry(*r);
+        set_entry(*r, (host + (i << h_.cluster_bits)) | kCopied, low_bits(32));
+        free_entry(old);
+    }
+    forget_compressed(begin, end);
+    co_return to - offset;
 }
 
 Task<Result<void>> Qcow2Node::write_compressed(uint64_t offset, const IoVec& from) {
@@ -281,8 +281,7 @@ Task<Result<void>> Qcow2Node::write_compressed(uint64_t offset, const IoVec& fro
     bool ok = false;
     co_await reactor_.offload([&] { ok = compress_cluster(h_.compression, in, out, used); });
     if (!ok) co_return co_await write_piece(offset, from);
-    co_await wait_for(offset, offset + cluster);
-    const Range range(*this, offset, offset + cluster);
+    const auto range = co_await claim(offset, offset + cluster, true);
     uint64_t at = 0;
     {
         const auto alone = co_await map_.lock();
@@ -311,7 +310,7 @@ Task<Result<void>> Qcow2Node::write_compressed(uint64_t offset, const IoVec& fro
     const uint64_t sectors = ((at + used - 1) >> 9) - (at >> 9);
     set_entry(*r, kCompressed | at | sectors << (62 - (h_.cluster_bits - 8)), 0);
     free_entry(old);
-    if (last_compressed_at_ == offset) last_compressed_at_ = UINT64_MAX;
+    forget_compressed(offset, offset + cluster);
     co_return Result<void>{};
 }
 
@@ -320,8 +319,7 @@ Task<Result<void>> Qcow2Node::write_compressed(uint64_t offset, const IoVec& fro
 /// Whole clusters become zeroes (or, with `unmap`, unallocated where that reads the same).
 Task<Result<void>> Qcow2Node::zero_clusters(uint64_t offset, uint64_t length, bool unmap) {
     const uint64_t cluster = h_.cluster_size();
-    co_await wait_for(offset, align_up(offset + length, cluster));
-    const Range range(*this, offset, align_up(offset + length, cluster));
+    const auto range = co_await claim(offset, align_up(offset + length, cluster), true);
     const auto alone = co_await map_.lock();
     for (uint64_t at = offset; at < offset + length; at += cluster) {
         const uint64_t l1_index = at / h_.l2_reach();
@@ -352,7 +350,7 @@ Task<Result<void>> Qcow2Node::zero_clusters(uint64_t offset, uint64_t length, bo
         if (h_.extended_l2()) set_entry(*r, in_place ? e : 0, zeroes);
         else set_entry(*r, (in_place ? e : 0) | kZeroFlag, 0);
         if (!in_place) free_entry(e);
-        if (last_compressed_at_ == at) last_compressed_at_ = UINT64_MAX;
+        forget_compressed(at, at + cluster);
     }
     co_return Result<void>{};
 }

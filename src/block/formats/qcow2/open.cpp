@@ -13,7 +13,7 @@ constexpr size_t kL2CacheBytes = 4u << 20, kRefcountCacheBytes = 1u << 20;
 }  // namespace
 
 Qcow2Node::Qcow2Node(Graph& graph, NodePtr file)
-    : Node(graph.reactor()), graph_(graph), l2_cache_(16), refcount_cache_(16), map_(graph.reactor()) {
+    : Node(graph.reactor()), graph_(graph), l2_cache_(16), refcount_cache_(16), map_(graph.reactor()), evicting_(graph.reactor()) {
     file_ = std::move(file);
     filename_ = file_->filename();
     read_only_ = file_->read_only();

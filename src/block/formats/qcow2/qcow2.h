@@ -8,8 +8,9 @@
 //   6. barrier   7. refcounts of what was freed (and only now it may be allocated again)
 // Nothing of 1-7 is written before flush() or before a table has to leave the cache.
 //
-// Locks: map_ is taken shared to look up, alone to change tables; data moves with neither. Writes that allocate keep
-// their guest range in in_flight_ until the tables say so; an overlapping request waits for them.
+// Locks: map_ is taken shared to look up, alone to change tables; data moves with neither. Every write holds a
+// Range of guest bytes from before it looks up until its data is there and the tables say so: writes in place share
+// theirs, what changes the mapping (whole clusters) has it alone. Never two Ranges at once, nor a wait for one with map_.
 #pragma once
 
 #include <deque>
@@ -161,14 +162,24 @@ class Qcow2Node final : public Node {
     // ---- data (io.cpp)
     struct InFlight {
         uint64_t begin, end;
-        std::vector<std::coroutine_handle<>> waiters;
+        bool alone;
+        std::coroutine_handle<> waiter;  // null: it has its turn
     };
     class Range;
-    Task<void> wait_for(uint64_t begin, uint64_t end);
+    /// Waits until no earlier request conflicts with guest range [begin, end), which is the caller's then.
+    Task<Range> claim(uint64_t begin, uint64_t end, bool alone);
+    [[nodiscard]] bool blocked(std::list<InFlight>::iterator at);
+    /// Whether `length` bytes from byte `within` of the cluster can be written where it is.
+    [[nodiscard]] bool in_place(const L2Ref& r, uint64_t within, uint64_t length) const;
+    /// The L2 table with the entry for `offset` if it is ours alone, else a null table. map_ is held.
+    Task<Result<L2Ref>> own_l2(uint64_t offset);
+    /// What is decompressed of the guest range is old.
+    void forget_compressed(uint64_t begin, uint64_t end);
     Task<Result<void>> read_backing(uint64_t offset, const IoVec& into);
     Task<Result<void>> read_compressed(const Mapping& m, uint64_t offset, const IoVec& into);
     Task<Result<void>> write_piece(uint64_t offset, const IoVec& from);
-    Task<Result<void>> write_new(uint64_t offset, const IoVec& from);
+    /// Returns how many bytes it wrote; 0 when the first cluster can be written in place by now.
+    Task<Result<uint64_t>> write_new(uint64_t offset, const IoVec& from);
     Task<Result<void>> write_compressed(uint64_t offset, const IoVec& from);
     Task<Result<void>> zero_clusters(uint64_t offset, uint64_t length, bool unmap);
     /// [offset, offset + length) is about to change: enabled bitmaps note it.
@@ -216,7 +227,8 @@ class Qcow2Node final : public Node {
     bool refcount_table_dirty_ = false;
     TableCache l2_cache_, refcount_cache_;
     io::SharedMutex map_;
-    std::list<InFlight> in_flight_;
+    io::Mutex evicting_;                     // one at a time writes L2 tables to make room
+    std::list<InFlight> in_flight_;          // in the order of their claims
     uint64_t next_free_ = 0;                 // cluster where the search for free ones begins
     uint64_t compressed_next_ = 0;           // where the next compressed bytes may go (0: nowhere yet)
     std::map<uint64_t, uint64_t> frees_;     // host cluster -> references to drop at the next flush
@@ -234,6 +246,7 @@ class Qcow2Node final : public Node {
     std::unique_ptr<crypto::LuksHeader> luks_;
     std::shared_ptr<std::vector<uint8_t>> last_compressed_;  // the last cluster that was decompressed
     uint64_t last_compressed_at_ = UINT64_MAX;
+    uint64_t compressed_changes_ = 0;        // what was read before one of them must not become last_compressed_
     std::vector<Bitmap> bitmaps_;
     uint64_t bitmap_directory_offset_ = 0, bitmap_directory_bytes_ = 0;  // on disk; 0: none
     struct HostRange {

@@ -64,7 +64,7 @@ Task<Result<Table*>> Qcow2Node::refcount_block(uint64_t cluster) {
     refcount_table_[index] = at << h_.cluster_bits;
     refcount_table_dirty_ = true;
     if (((at + 1) << h_.cluster_bits) > file_->size())
-        if (auto r = co_await file_->truncate((at + 1) << h_.cluster_bits); !r) co_return std::unexpected(r.error());
+        if (auto r = co_await file_->grow_to((at + 1) << h_.cluster_bits); !r) co_return std::unexpected(r.error());
     co_return t;
 }
 
@@ -152,7 +152,7 @@ Task<Result<std::pair<uint64_t, uint64_t>>> Qcow2Node::allocate(uint64_t count, 
         if (block >= refcount_table_.size() || refcount_table_[block] == 0) {
             const uint64_t size = file_->size();
             if (clusters_of(size) < block * refcounts_per_block())
-                if (auto r = co_await file_->truncate(block * refcounts_per_block() << h_.cluster_bits); !r) co_return std::unexpected(r.error());
+                if (auto r = co_await file_->grow_to(block * refcounts_per_block() << h_.cluster_bits); !r) co_return std::unexpected(r.error());
             auto t = co_await refcount_block(c);
             if (!t) co_return std::unexpected(t.error());
             if (found > 0 && !exact) break;

@@ -63,7 +63,7 @@ Task<Result<void>> Qcow2Node::read_at(uint64_t offset, void* bytes, size_t n) {
 
 Task<Result<void>> Qcow2Node::write_at(uint64_t offset, const void* bytes, size_t n) {
     if (offset + n > file_->size())
-        if (auto r = co_await file_->truncate(offset + n); !r) co_return r;
+        if (auto r = co_await file_->grow_to(offset + n); !r) co_return r;
     co_return co_await file_->write(offset, IoVec(const_cast<void*>(bytes), n));
 }
 
@@ -91,7 +91,11 @@ Task<Result<void>> Qcow2Node::make_room(TableCache& cache) {
     while (cache.full()) {
         Table* v = cache.victim();
         if (v->dirty) {
-            if (auto r = co_await flush_metadata(); !r) co_return r;
+            // Two that look up at once may both get here: one writes, the other looks again.
+            std::optional<io::SharedMutex::Guard> one;
+            if (&cache == &l2_cache_) one.emplace(co_await evicting_.lock());
+            if (v = cache.full() ? cache.victim() : nullptr; v != nullptr && v->dirty)
+                if (auto r = co_await flush_metadata(); !r) co_return r;
             continue;
         }
         cache.drop(v->offset);
@@ -101,11 +105,9 @@ Task<Result<void>> Qcow2Node::make_room(TableCache& cache) {
 
 Task<Result<void>> Qcow2Node::write_tables(TableCache& cache) {
     for (Table* t : cache.dirty_tables()) {
+        // Dirty until it is written: a clean table may leave the cache.
+        if (auto r = co_await write_at(t->offset, t->bytes.data(), t->bytes.size()); !r) co_return r;
         t->dirty = false;
-        if (auto r = co_await write_at(t->offset, t->bytes.data(), t->bytes.size()); !r) {
-            t->dirty = true;
-            co_return r;
-        }
     }
     co_return Result<void>{};
 }

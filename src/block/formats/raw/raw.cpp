@@ -84,7 +84,7 @@ class RawNode final : public Node {
   private:
     static constexpr uint64_t kHead = 2048;
     Task<Result<void>> grow(uint64_t end) {
-        if (base_ + end > file_->size()) co_return co_await file_->truncate(base_ + end);
+        if (base_ + end > file_->size()) co_return co_await file_->grow_to(base_ + end);
         co_return Result<void>{};
     }
     uint64_t base_ = 0;

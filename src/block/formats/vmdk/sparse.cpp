@@ -212,7 +212,7 @@ Task<Result<void>> SparseExtent::set_entries(uint64_t first, uint64_t count, uin
             const uint64_t at = next_;
             next_ = align_up(at + entries_ * 4, compressed_ ? kSector : block_bytes_);
             if (next_ > file_->size())
-                if (auto r = co_await file_->truncate(next_); !r) co_return r;
+                if (auto r = co_await file_->grow_to(next_); !r) co_return r;
             if (auto r = co_await tables_.fresh(at, align_up(entries_ * 4, kSector)); !r) co_return r;
             directory_[i] = static_cast<uint32_t>(at / kSector);
             directory_dirty_.push_back(i);
@@ -331,7 +331,7 @@ Task<Result<void>> SparseExtent::write_grain(uint64_t block, uint64_t within, co
         if ((host + out.size()) / kSector > UINT32_MAX) co_return fail(ErrorKind::kNoSpace, filename_ + ": a sparse extent cannot be larger than 2 TiB", ENOSPC);
         next_ = host + out.size();
         if (next_ > file_->size())
-            if (auto r = co_await file_->truncate(next_); !r) co_return r;
+            if (auto r = co_await file_->grow_to(next_); !r) co_return r;
     }
     const IoVec part(out.data() + skip, out.size() - skip);
     if (auto r = co_await file_->write(host, part); !r) co_return r;
