@@ -3,6 +3,7 @@
 #include <linux/ptrace.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -198,6 +199,8 @@ void Thread::memory_fault() {
     if (sig == SIGSEGV) {
         const int prot = memory.prot_at(addr);
         if (prot > 0 && fault_was_write && memory.write_fault(addr)) return;
+        // A watchpoint that the debugger has removed since the fault.
+        if (process.debugger != nullptr && prot > 0 && (prot & (fault_was_write ? PROT_WRITE : PROT_READ)) != 0) return;
         if (prot < 0 && memory.grow_down(addr)) return;
         force_signal(*this, fault_info(SIGSEGV, prot < 0 ? kSegvMaperr : kSegvAccerr, addr), abi.fault_code(prot < 0, fault_was_write));
         return;
