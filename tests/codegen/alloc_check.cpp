@@ -204,13 +204,14 @@ class Checker {
                 }
             }
         }
-        if (c.kind != Content::kValue || c.value >= count_) return false;
+        const uint32_t held_value = resolve(c.value);
+        if (c.kind != Content::kValue || held_value >= count_) return false;
         // What the register was widened from is its low part still.
-        if (const Ref low = widened_[c.value]; low != kNoRef) {
+        if (const Ref low = widened_[held_value]; low != kNoRef) {
             Content part = value_of(low, bytes_of(type_of(low)));
             return stands_for(part, v, need, depth + 1);
         }
-        if (const Ref same = alias_[c.value]; same != kNoRef && f_[c.value].op != Op::kTrunc) {
+        if (const Ref same = alias_[held_value]; same != kNoRef && f_[held_value].op != Op::kTrunc) {
             Content other = c;
             other.value = same;
             return stands_for(other, v, need, depth + 1);
