@@ -76,9 +76,10 @@ def main():
         for tool in ("nbd", "io"):
             check_program(f"myna-{tool}", pathlib.Path(folder), build, [f"qemu-{tool}"])
         check_img(pathlib.Path(folder), build)
-        completion = pathlib.Path(folder) / "share/bash-completion/completions/myna-user"
-        typed = f'source {completion}; COMP_WORDS=({folder}/bin/myna-user -st); COMP_CWORD=1; _myna_user {folder}/bin/myna-user; echo "${{COMPREPLY[@]}}"'
-        expect("-strace" in output("bash", "-c", typed), "bash completes -st to something else than -strace")
+        for name, start, option in (("user", "-st", "-strace"), ("nbd", "--sh", "--shared"), ("io", "--mis", "--misalign")):
+            completion = pathlib.Path(folder) / f"share/bash-completion/completions/myna-{name}"
+            typed = f'source {completion}; COMP_WORDS=({folder}/bin/myna-{name} {start}); COMP_CWORD=1; _myna_{name} {folder}/bin/myna-{name}; echo "${{COMPREPLY[@]}}"'
+            expect(option in output("bash", "-c", typed), f"bash completes {start} of myna-{name} to something else than {option}")
     for text in failures:
         print(text)
     return 1 if failures else 0
