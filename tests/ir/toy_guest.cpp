@@ -86,7 +86,6 @@ const guest::GuestArch& toy_guest() noexcept {
         .init_state = nullptr,
         .mode_of = nullptr,
         .dump = nullptr,
-        .linux_abi = nullptr,
     };
     return arch;
 }

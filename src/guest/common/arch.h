@@ -112,10 +112,8 @@ struct GuestArch {
     void (*init_state)(void* mem, const CpuConfig& cfg);
     /// The block key's mode bits for this state (rounding mode, FP behaviour, ...).
     uint32_t (*mode_of)(const void* state);
-    /// Length of the lookahead for dead flags etc. is the lifter's business.
     /// Register dump for -d cpu.
     std::string (*dump)(const void* state);
-    const struct LinuxAbi* linux_abi = nullptr;  // user/linux/abi.h
 };
 
 /// All guests, in alphabetic order.
