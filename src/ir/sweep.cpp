@@ -1,7 +1,6 @@
 // The backward sweep.
 #include "ir/sweep.h"
 
-#include <algorithm>
 #include <array>
 
 namespace myna::ir {
@@ -31,64 +30,29 @@ constexpr Row kRows[] = {
 
 }  // namespace
 
-void Sweep::use(Ref r, uint32_t at) {
-    if (uses[r] != 255) ++uses[r];
-    last_use[r] = std::max(last_use[r], at);
-}
-
-void Sweep::run(const Function& f, const guest::GuestArch& arch, SweepOptions opt) {
+void Sweep::run(const Function& f, const guest::GuestArch& arch, bool dead_sets) {
     const size_t n = f.insts.size();
     live.assign(n, 0);
-    uses.assign(n, 0);
-    fuse.assign(n, Fuse::kNone);
-    last_use.assign(n, 0);
+    used_.assign(n, 0);
     overwritten_.assign(arch.slots.size(), 0);
     uint32_t epoch = 1, flags_epoch = 1;
-    uint32_t next_set = static_cast<uint32_t>(n);  // the next live set after the current instruction
-
     for (auto r = static_cast<uint32_t>(n); r-- > 0;) {
         const Inst& i = f.insts[r];
         const Row row = kRows[static_cast<size_t>(i.op)];
         if (row.effects & kIsSet) {
             const uint32_t now = arch.slots[i.imm].type == Type::kFlags ? flags_epoch : epoch;
-            if (opt.dead_sets && overwritten_[i.imm] == now) continue;
+            if (dead_sets && overwritten_[i.imm] == now) continue;
             overwritten_[i.imm] = now;
-            next_set = r;
-        } else if (!(row.effects & kKeep) && !uses[r]) {
+        } else if (!(row.effects & kKeep) && !used_[r]) {
             continue;
         }
         live[r] = 1;
         if (row.effects & kIsGet) overwritten_[i.imm] = 0;
         if (row.effects & kSeesRegisters) ++epoch;
         if (row.effects & kSeesFlags) ++flags_epoch;
-        // A fused value is needed where its user stands, so nothing may overwrite a register in between.
-        uint32_t at = r;
-        if (opt.fuse && uses[r] == 1 && last_use[r] < next_set) {
-            const Inst& user = f.insts[last_use[r]];
-            switch (i.op) {
-                case Op::kShl:
-                    if (f.insts[i.b].op != Op::kConst || f.insts[i.b].imm > 3) break;
-                    [[fallthrough]];
-                case Op::kAdd:
-                    if (user.op >= Op::kLoad && user.op <= Op::kRmwUmax && user.a == r && i.type == Type::kI64) {
-                        fuse[r] = Fuse::kAddress;
-                        at = last_use[r];
-                    }
-                    break;
-                case Op::kCmp:
-                case Op::kCond:
-                case Op::kFCmp:
-                    if ((user.op == Op::kExitIf || user.op == Op::kSelect) && user.a == r) {
-                        fuse[r] = Fuse::kCondition;
-                        at = last_use[r];
-                    }
-                    break;
-                default: break;
-            }
-        }
-        if (row.args > 0 && i.a != kNoRef) use(i.a, at);
-        if (row.args > 1 && i.b != kNoRef) use(i.b, at);
-        if (row.args > 2 && i.c != kNoRef) use(i.c, at);
+        if (row.args > 0 && i.a != kNoRef) used_[i.a] = 1;
+        if (row.args > 1 && i.b != kNoRef) used_[i.b] = 1;
+        if (row.args > 2 && i.c != kNoRef) used_[i.c] = 1;
     }
 }
 

@@ -1,42 +1,26 @@
 // Register allocation proven block by block (alloc_check.h): random Functions, and blocks of real guest programs.
 //
-// MYNA_SEED and MYNA_ROUNDS in the environment repeat a run or make it longer.
+// environment.h tells how to repeat a run or make it longer.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <random>
 
 #include "codegen/host_run.h"
+#include "environment.h"
 
 namespace myna::testing {
 namespace {
 
-uint64_t from_environment(const char* name, uint64_t otherwise) {
-    const char* text = std::getenv(name);
-    return text != nullptr ? std::strtoull(text, nullptr, 0) : otherwise;
-}
+class Allocation : public ::testing::TestWithParam<HostCase> {};
 
-struct Case {
-    const char* name;
-    const char* masked;
-    bool dead_sets, fuse, pin;
-};
-
-class Allocation : public ::testing::TestWithParam<Case> {};
-
-void run(const Case& c, const RandomIrOptions& opt, uint64_t rounds) {
-    x64::Options o;
-    o.host = host_without(c.masked);
-    o.dead_sets = c.dead_sets;
-    o.fuse = c.fuse;
-    o.pin = c.pin;
-    HostRunner host(o);
-    const uint64_t seed = from_environment("MYNA_SEED", std::random_device{}());
-    rounds = from_environment("MYNA_ROUNDS", rounds);
+void run(const HostCase& c, const RandomIrOptions& opt, uint64_t rounds) {
+    HostRunner host(c.options());
+    const uint64_t seed = test::seed_or_random();
+    rounds = test::times_rounds(rounds);
     for (uint64_t k = 0; k < rounds; ++k) {
         std::mt19937_64 rng(seed + k);
         const std::string wrong = host.check_allocation(random_function(rng, toy_guest(), opt));
-        if (!wrong.empty()) FAIL() << "MYNA_SEED=" << seed + k << "\n" << wrong;
+        if (!wrong.empty()) FAIL() << "MYNA_TEST_SEED=" << seed + k << "\n" << wrong;
     }
 }
 
@@ -47,10 +31,10 @@ TEST_P(Allocation, OfLongBlocks) { run(GetParam(), {.size = 400}, 100); }
 TEST_P(Allocation, OfFloatingPoint) { run(GetParam(), {.fp = true, .vectors = true, .half = true}, 800); }
 
 INSTANTIATE_TEST_SUITE_P(Hosts, Allocation,
-                         ::testing::Values(Case{"all", "", true, true, true},
-                                           Case{"sse42", "avx,lzcnt,movbe,aes,pclmul,sha,gfni", true, true, true},
-                                           Case{"no_fuse", "", true, false, true}, Case{"no_dead_sets", "", false, true, true},
-                                           Case{"no_pin", "", true, true, false}),
+                         ::testing::Values(HostCase{"all", "", true, true, true},
+                                           HostCase{"sse42", "avx,lzcnt,movbe,aes,pclmul,sha,gfni", true, true, true},
+                                           HostCase{"no_fuse", "", true, false, true}, HostCase{"no_dead_sets", "", false, true, true},
+                                           HostCase{"no_pin", "", true, true, false}),
                          [](const auto& i) { return i.param.name; });
 
 }  // namespace

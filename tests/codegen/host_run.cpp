@@ -116,6 +116,15 @@ x64::HostFeatures host_without(const std::string& masked) {
     return f;
 }
 
+x64::Options HostCase::options() const {
+    x64::Options o;
+    o.host = host_without(masked);
+    o.dead_sets = dead_sets;
+    o.fuse = fuse;
+    o.pin = pin;
+    return o;
+}
+
 std::string compare_runs(HostRunner& host, const ir::Function& f, std::mt19937_64& rng, unsigned rounds, bool fp) {
     if (!host.compile(f)) return "does not compile\n" + ir::print(f, toy_guest());
     const auto mine = std::make_unique<ToyState>();

@@ -49,6 +49,14 @@ class HostRunner {
 /// The host's features with some switched off: "avx", "avx2,bmi2" …
 x64::HostFeatures host_without(const std::string& masked);
 
+/// A host to test the back end for: with features masked, and with one of its own optimisations off.
+struct HostCase {
+    const char* name;
+    const char* masked;  // as for host_without
+    bool dead_sets, fuse, pin;
+    [[nodiscard]] x64::Options options() const;
+};
+
 /// Runs `f` both ways from the same random state `rounds` times. "" when all agrees, else what differs, with the IR and
 /// the host code.
 std::string compare_runs(HostRunner& host, const ir::Function& f, std::mt19937_64& rng, unsigned rounds, bool fp = false);

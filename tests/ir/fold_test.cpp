@@ -1,58 +1,15 @@
 // Text in, text out: every folding, sharing and forwarding rule (builder_cases.txt) and the sweep (sweep_cases.txt).
 //
-//   == what the case shows
-//   instructions in
-//   --
-//   instructions out
-//
-// After an intended change MYNA_BLESS=1 writes the new output into the files. Each case also runs before and after on
-// random machines, with every combination of options.
-#include <fstream>
-#include <sstream>
-#include <vector>
-
+// The files are as text_cases.h tells. Each case also runs before and after on random machines, with every combination of
+// options.
 #include "ir/support.h"
+#include "ir/text_cases.h"
 
 namespace myna::testing {
 namespace {
 
 using ir::Builder;
 using ir::Function;
-
-struct Case {
-    std::string name, in, out;
-};
-
-std::string path_of(const std::string& file) { return std::string(MYNA_TEST_DATA "/") + file; }
-
-std::vector<Case> read_cases(const std::string& file, std::string* head) {
-    std::ifstream in(path_of(file));
-    EXPECT_TRUE(in) << file;
-    std::vector<Case> cases;
-    std::string* into = head;
-    for (std::string line; std::getline(in, line);) {
-        if (line.starts_with("== ")) {
-            cases.push_back({line.substr(3), "", ""});
-            into = &cases.back().in;
-        } else if (line == "--" && !cases.empty()) {
-            into = &cases.back().out;
-        } else {
-            *into += line + "\n";
-        }
-    }
-    for (Case& c : cases) {
-        while (c.out.ends_with("\n\n")) c.out.pop_back();
-    }
-    return cases;
-}
-
-void bless(const std::string& file, const std::string& head, const std::vector<Case>& cases) {
-    std::ofstream out(path_of(file));
-    std::string text = head;
-    for (const Case& c : cases) text += "== " + c.name + "\n" + c.in + "--\n" + c.out + "\n";
-    while (text.ends_with("\n\n")) text.pop_back();
-    out << text;
-}
 
 /// The case's instructions; without a terminator they get one.
 Function input_of(const Case& c) {
@@ -63,16 +20,7 @@ Function input_of(const Case& c) {
 
 template <typename Transform>
 void check_file(const std::string& file, Transform transform) {
-    std::string head;
-    std::vector<Case> cases = read_cases(file, &head);
-    const bool blessing = std::getenv("MYNA_BLESS") != nullptr;
-    for (Case& c : cases) {
-        const std::string out = transform(input_of(c));
-        if (blessing) c.out = out;
-        EXPECT_EQ(out, c.out) << c.name << "\n" << c.in;
-    }
-    EXPECT_GT(cases.size(), 0U);
-    if (blessing) bless(file, head, cases);
+    CaseFile(file).check([&](const Case& c) { return transform(input_of(c)); });
 }
 
 /// Random machines whose registers often hold equal, small or extreme values, so that comparisons go either way.
@@ -104,8 +52,7 @@ TEST(BuilderCases, GiveTheCodeWrittenDown) {
 }
 
 TEST(BuilderCases, KeepTheirMeaningWithAnyOptions) {
-    std::string head;
-    for (const Case& c : read_cases("builder_cases.txt", &head)) {
+    for (const Case& c : CaseFile("builder_cases.txt").cases()) {
         const Function f = input_of(c);
         for (unsigned bits = 0; bits < 8; ++bits) {
             const Builder::Options o{.fold = (bits & 1) == 0, .share = (bits & 2) == 0, .forward = (bits & 4) == 0};
@@ -115,54 +62,47 @@ TEST(BuilderCases, KeepTheirMeaningWithAnyOptions) {
 }
 
 TEST(BuilderCases, AreLeftAloneWithoutOptions) {
-    std::string head;
-    for (const Case& c : read_cases("builder_cases.txt", &head)) {
+    for (const Case& c : CaseFile("builder_cases.txt").cases()) {
         const Function f = input_of(c);
         const Function g = rebuild(f, toy(), {.fold = false, .share = false, .forward = false});
         EXPECT_EQ(listing(g), listing(f)) << c.name;
     }
 }
 
-std::string swept(Function f, ir::SweepOptions o) {
+std::string swept(Function f, bool dead_sets) {
     ir::Sweep s;
-    s.run(f, toy(), o);
+    s.run(f, toy(), dead_sets);
     std::string out;
     for (ir::Ref r = 0; r < f.insts.size(); ++r) {
         if (!s.live[r]) continue;
-        out += ir::print(f, r, toy());
-        if (s.fuse[r] == ir::Fuse::kAddress) out += "  ; in the address of %" + std::to_string(s.last_use[r]);
-        if (s.fuse[r] == ir::Fuse::kCondition) out += "  ; in the condition of %" + std::to_string(s.last_use[r]);
-        out += "\n";
+        out += ir::print(f, r, toy()) + "\n";
     }
     return out;
 }
 
 TEST(SweepCases, GiveTheCodeWrittenDown) {
-    check_file("sweep_cases.txt", [](const Function& f) { return swept(f, {}); });
+    check_file("sweep_cases.txt", [](const Function& f) { return swept(f, true); });
 }
 
 TEST(SweepCases, KeepAllWritesWithoutDeadSets) {
-    std::string head;
-    for (const Case& c : read_cases("sweep_cases.txt", &head)) {
+    for (const Case& c : CaseFile("sweep_cases.txt").cases()) {
         const Function f = input_of(c);
         ir::Sweep s;
-        s.run(f, toy(), {.dead_sets = false, .fuse = false});
+        s.run(f, toy(), false);
         for (ir::Ref r = 0; r < f.insts.size(); ++r) {
             if (f[r].op == ir::Op::kSet) {
                 EXPECT_TRUE(s.live[r]) << c.name;
             }
-            EXPECT_EQ(s.fuse[r], ir::Fuse::kNone) << c.name;
         }
     }
 }
 
 TEST(SweepCases, KeepTheirMeaning) {
-    std::string head;
-    for (const Case& c : read_cases("sweep_cases.txt", &head)) {
+    for (const Case& c : CaseFile("sweep_cases.txt").cases()) {
         const Function f = input_of(c);
         Function g = f;
         ir::Sweep s;
-        s.run(g, toy(), {});
+        s.run(g, toy());
         ir::remove_dead(g, s);
         ASSERT_NO_FATAL_FAILURE(expect_same(c.name, f, g));
     }

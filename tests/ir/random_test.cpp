@@ -79,7 +79,7 @@ TEST(RandomIr, SweepKeepsTheMeaning) {
         Function f = random_function(rng, toy(), options_of(rng));
         if (n % 2) f = rebuild(f, toy(), {});
         Function g = f;
-        sweep.run(g, toy(), {.dead_sets = n % 3 != 0});
+        sweep.run(g, toy(), n % 3 != 0);
         ir::remove_dead(g, sweep);
         ASSERT_NO_FATAL_FAILURE(expect_same(f, g, rng, "sweep"));
     }

@@ -4,12 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <random>
 #include <string>
 
+#include "environment.h"
 #include "ir/eval.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
@@ -24,17 +24,11 @@ inline const guest::GuestArch& toy() { return toy_guest(); }
 
 /// The seed of random tests: MYNA_TEST_SEED or a new one; printed with every failure.
 inline uint64_t test_seed() {
-    static const uint64_t seed = [] {
-        const char* s = std::getenv("MYNA_TEST_SEED");
-        return s ? std::strtoull(s, nullptr, 0) : std::random_device{}();
-    }();
+    static const uint64_t seed = test::seed_or_random();
     return seed;
 }
 /// How many random cases: MYNA_TEST_ROUNDS times the usual.
-inline unsigned test_rounds(unsigned usual) {
-    const char* s = std::getenv("MYNA_TEST_ROUNDS");
-    return usual * (s ? static_cast<unsigned>(std::atoi(s)) : 1);
-}
+inline unsigned test_rounds(unsigned usual) { return static_cast<unsigned>(test::times_rounds(usual)); }
 
 inline ir::Function parsed(std::string_view text) {
     auto f = ir::parse(text, toy());
@@ -49,7 +43,7 @@ inline ir::Function parsed(std::string_view text) {
 /// The instructions of `f` as text without indentation, header and dead values; constants written in place.
 inline std::string listing(ir::Function f) {
     ir::Sweep sweep;
-    sweep.run(f, toy(), {.dead_sets = false});
+    sweep.run(f, toy(), false);
     ir::remove_dead(f, sweep);
     std::string out;
     for (ir::Ref r = 0; r < f.insts.size(); ++r) out += ir::print(f, r, toy()) + "\n";

@@ -1,15 +1,15 @@
 // Branches that become selects, loops that go round more than once in a block, and precise state within: random
 // programs of short branches, loops and memory accesses, run plainly, with every liberty the translator takes, and by
-// the evaluator. MYNA_SEED starts the random programs, MYNA_ROUNDS is how much longer than by default to go on.
+// the evaluator. MYNA_TEST_SEED starts the random programs, MYNA_TEST_ROUNDS is how much longer than by default to go on.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <random>
 
+#include "environment.h"
 #include "guest/riscv64/riscv64.h"
 #include "jit/engine.h"
 #include "rv.h"
@@ -21,11 +21,6 @@ using guest::riscv64::kArch;
 using ir::ExitReason;
 
 constexpr size_t kPage = 4096, kCodeBytes = 16 << 20, kDataBytes = 2 * kPage;
-
-uint64_t number_from(const char* name, uint64_t otherwise) {
-    const char* text = std::getenv(name);
-    return text != nullptr ? std::strtoull(text, nullptr, 0) : otherwise;
-}
 
 /// Code, and data with nothing behind it, where loops run into a fault.
 class Memory final : public GuestMemory {
@@ -198,9 +193,9 @@ class Branches : public testing::Test {
     }
 
     void random_programs(bool may_fault) {
-        std::mt19937_64 seeds(number_from("MYNA_SEED", 1));
+        std::mt19937_64 seeds(test::number_from_environment("MYNA_TEST_SEED", 1));
         uint64_t offset = 0;
-        for (uint64_t n = 400 * number_from("MYNA_ROUNDS", 1); n > 0; --n) {
+        for (uint64_t n = test::times_rounds(400); n > 0; --n) {
             const uint64_t seed = seeds();
             std::mt19937_64 random(seed);
             const Program program(random, may_fault);

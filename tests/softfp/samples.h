@@ -4,10 +4,10 @@
 
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <random>
 #include <vector>
 
+#include "environment.h"
 #include "softfp/softfp.h"
 
 namespace myna::softfp {
@@ -15,18 +15,14 @@ namespace myna::softfp {
 /// The seed of this run: MYNA_TEST_SEED or a random one; printed.
 inline uint64_t test_seed() {
     static const uint64_t seed = [] {
-        const char* s = std::getenv("MYNA_TEST_SEED");
-        const uint64_t v = s ? std::strtoull(s, nullptr, 0) : std::random_device{}();
+        const uint64_t v = test::seed_or_random();
         std::printf("MYNA_TEST_SEED=%llu\n", static_cast<unsigned long long>(v));
         return v;
     }();
     return seed;
 }
 /// MYNA_TEST_ROUNDS: how many times longer than usual random tests run.
-inline unsigned test_rounds() {
-    const char* s = std::getenv("MYNA_TEST_ROUNDS");
-    return s ? static_cast<unsigned>(std::strtoul(s, nullptr, 0)) : 1;
-}
+inline unsigned test_rounds() { return static_cast<unsigned>(test::times_rounds(1)); }
 
 template <class F> std::vector<Bits<F>> special_values() {
     std::vector<uint64_t> v = {0, 1, 2, 3, kFracMask<F> - 1u, kFracMask<F>, kMinNormal<F>, kMinNormal<F> + 1u, kOne<F> - 1u, kOne<F>,

@@ -7,19 +7,14 @@
 //   0x40090000  EL0 code   VA 0x40200000 (read-only)    0x40091000  EL0 data  VA 0x40201000, read-only again at 0x40203000
 //   0x40092000  EL0 data, mapped to VA 0x40202000 by the abort handler
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
 #include <cstring>
-#include <stdexcept>
 
-#include "codegen/x64/compiler.h"
 #include "guest/aarch64/aarch64.h"
 #include "guest/aarch64/cpu_models.h"
 #include "guest/aarch64/system.h"
+#include "guest/common/bare_metal.h"
 #include "guest/common/llvm_mc.h"
-#include "ir/builder.h"
-#include "ir/eval.h"
-#include "mem/softmmu.h"
 
 namespace myna::guest::aarch64 {
 namespace {
@@ -68,101 +63,26 @@ const std::vector<std::string> kUser = {
     "mov x8, #1", "svc #0",
 };
 
-struct Console final : mem::MmioDevice {
-    std::string text;
-    uint64_t read(uint64_t, unsigned) override { return 0; }
-    void write(uint64_t, uint64_t value, unsigned) override { text += static_cast<char>(value); }
-};
-
-/// Guest memory of the evaluator in system mode; a fault leaves it by an exception.
-class SoftmmuMemory final : public ir::EvalMemory {
+/// Fetches within the block's first page.
+class PageFetcher final : public CodeFetcher {
   public:
-    struct Fault {};
-    explicit SoftmmuMemory(VcpuHeader& hdr) : hdr_(hdr) {}
-    uint32_t mmu_index = 0;
-    V128 load(uint64_t addr, unsigned size) override {
-        hdr_.exit_reason = 0;
-        V128 v{};
-        if (size == 4) {
-            mem::softmmu_load16(&hdr_, addr, 0, 0, arg(size));
-            v = hdr_.vscratch[0];
-        } else {
-            v.u64[0] = mem::softmmu_load(&hdr_, addr, 0, 0, arg(size));
-        }
-        check();
-        return v;
-    }
-    void store(uint64_t addr, const V128& value, unsigned size) override {
-        hdr_.exit_reason = 0;
-        if (size == 4) {
-            hdr_.vscratch[0] = value;
-            mem::softmmu_store16(&hdr_, addr, 0, 0, arg(size));
-        } else {
-            mem::softmmu_store(&hdr_, addr, value.u64[0], 0, arg(size));
-        }
-        check();
-    }
-    V128 cas(uint64_t, const V128&, const V128&, unsigned) override { throw std::logic_error("no atomics in this program"); }
+    PageFetcher(VcpuHeader& hdr, unsigned mmu_index) : page_(hdr.pc >> 12), code_(hdr, mmu_index) {}
+    unsigned fetch(uint64_t pc, void* out, unsigned want) override { return pc >> 12 == page_ ? code_.fetch(pc, out, want) : 0; }
 
   private:
-    uint32_t arg(unsigned size) const { return size | mmu_index << 8; }
-    void check() const {
-        if (hdr_.exit_reason != 0) throw Fault{};
-    }
-    VcpuHeader& hdr_;
-};
-
-class Fetcher final : public CodeFetcher {
-  public:
-    Fetcher(VcpuHeader& hdr) : hdr_(hdr) {}
-    uint64_t page = 0;
-    uint32_t mmu_index = 0;
-    unsigned fetch(uint64_t pc, void* out, unsigned want) override {
-        if (pc >> 12 != page) return 0;
-        want = static_cast<unsigned>(std::min<uint64_t>(want, 4096 - (pc & 4095)));
-        const uint8_t* p = mem::softmmu_host(hdr_, pc, 4, mem::Access::kFetch, mmu_index);
-        if (p == nullptr) return 0;
-        std::memcpy(out, p, want);
-        return want;
-    }
-
-  private:
-    VcpuHeader& hdr_;
+    uint64_t page_;
+    test::SoftmmuFetcher code_;
 };
 
 class Board {
   public:
-    explicit Board(bool translated) : translated_(translated), cpu_(*parse_cpu("max")), builder_(function_, kArch, {}) {
-        block_ = mmap(nullptr, kCodeBytes, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        state_memory_ = mmap(nullptr, sizeof(State) + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        kArch.init_state(state_memory_, cpu_);
-        ram_ = *memory_.add_ram(kRam, kRamSize);
-        (void)memory_.add_mmio(kConsole, 4096, console);
-        tlb_->mmu = &mmu_;
-        tlb_->memory = &memory_;
-        for (const Helper& h : kArch.helpers) helpers_.push_back(h.fn);
-        State& s = state();
-        s.hdr.tlb = tlb_.get();
-        s.hdr.helpers = helpers_.data();
-        s.hdr.rt_helpers = x64::runtime_helpers().data();
-        indirect_.resize(kIndirectEntries, IndirectEntry{~uint64_t{0}, 0});
-        s.hdr.indirect = indirect_.data();
-        reset_system(s, sys);
-        if (translated_) {
-            x64::Options options;
-            options.host = *x64::HostFeatures::detect();
-            options.system_mode = true;
-            compiler_ = std::make_unique<x64::Compiler>(kArch, options);
-            stubs_ = *compiler_->emit_stubs({static_cast<uint8_t*>(block_), kCodeBytes}, reinterpret_cast<uint64_t>(block_));
-            compiler_->use_stubs(stubs_);
-        }
-    }
-    ~Board() {
-        munmap(block_, kCodeBytes);
-        munmap(state_memory_, sizeof(State) + 4096);
+    explicit Board(bool translated) : vcpu_(kArch, *parse_cpu("max"), sizeof(State), mmu_, translated) {
+        ram_ = *vcpu_.memory().add_ram(kRam, kRamSize);
+        (void)vcpu_.memory().add_mmio(kConsole, 4096, console);
+        reset_system(state(), sys);
     }
 
-    State& state() { return *static_cast<State*>(state_memory_); }
+    State& state() { return *static_cast<State*>(vcpu_.state()); }
     uint8_t* ram(uint64_t pa) { return ram_ + (pa - kRam); }
     void put(uint64_t pa, uint64_t value) { std::memcpy(ram(pa), &value, 8); }
 
@@ -177,7 +97,8 @@ class Board {
                 take_exception(s, static_cast<uint32_t>(s.hdr.trap_arg), s.hdr.pc);
                 continue;
             }
-            switch (step(index)) {
+            PageFetcher fetcher(s.hdr, index);
+            switch (vcpu_.step(fetcher)) {
                 case ir::ExitReason::kNone: case ir::ExitReason::kMode: case ir::ExitReason::kIcache: break;
                 case ir::ExitReason::kException: take_exception(s, static_cast<uint32_t>(s.hdr.trap_arg), s.hdr.pc); break;
                 case ir::ExitReason::kYield: return true;
@@ -187,64 +108,13 @@ class Board {
         return false;
     }
 
-    Console console;
+    test::Console console;
     SysRegs sys;
 
   private:
-    static constexpr size_t kCodeBytes = 1 << 20;
-
-    /// One block; pc is the next one's afterwards.
-    ir::ExitReason step(uint32_t index) {
-        State& s = state();
-        LiftLimits limits;
-        limits.system_mode = true;
-        Fetcher fetcher(s.hdr);
-        fetcher.page = s.hdr.pc >> 12;
-        fetcher.mmu_index = index;
-        builder_.begin(s.hdr.pc, s.hdr.mode);
-        kArch.lift_block(builder_, fetcher, cpu_, limits);
-        s.hdr.exit_reason = 0;
-        if (!translated_) {
-            SoftmmuMemory memory(s.hdr);
-            memory.mmu_index = index;
-            try {
-                const ir::EvalResult r = evaluator_.run(function_, &s, memory);
-                s.hdr.pc = r.next_pc;
-                return r.reason;
-            } catch (const SoftmmuMemory::Fault&) {
-                return ir::ExitReason::kException;
-            }
-        }
-        const uint64_t at = (stubs_.end + 63) / 64 * 64;
-        const size_t offset = at - reinterpret_cast<uint64_t>(block_);
-        if (!compiler_->compile(function_, {static_cast<uint8_t*>(block_) + offset, kCodeBytes - offset}, at, out_))
-            throw std::runtime_error("a block does not compile");
-        s.hdr.in_code = 1;
-        const auto reason = static_cast<ir::ExitReason>(stubs_.enter(&s.hdr, reinterpret_cast<const void*>(at)));
-        s.hdr.in_code = 0;
-        if (reason == ir::ExitReason::kLink) {
-            std::memcpy(&s.hdr.pc, reinterpret_cast<const void*>(s.hdr.trap_arg), 8);
-            return ir::ExitReason::kNone;
-        }
-        return reason == ir::ExitReason::kLookup ? ir::ExitReason::kNone : reason;
-    }
-
-    bool translated_;
-    CpuConfig cpu_;
-    void* block_;
-    void* state_memory_;
-    mem::PhysicalMemory memory_;
-    uint8_t* ram_ = nullptr;
-    std::unique_ptr<mem::SoftTlb> tlb_ = std::make_unique<mem::SoftTlb>();
     Stage1 mmu_;
-    std::vector<const void*> helpers_;
-    std::vector<IndirectEntry> indirect_;
-    ir::Function function_;
-    ir::Builder builder_;
-    ir::Evaluator evaluator_{kArch};
-    std::unique_ptr<x64::Compiler> compiler_;
-    x64::Stubs stubs_;
-    x64::CompiledBlock out_;
+    test::BareMetal vcpu_;
+    uint8_t* ram_;
 };
 
 void load(Board& board, uint64_t pa, const std::vector<std::string>& source) {

@@ -1,20 +1,14 @@
 #include "guest/common/seed.h"
 
 #include <cstdio>
-#include <cstdlib>
+
+#include "environment.h"
 
 namespace myna::test {
 
-namespace {
-uint64_t number_from(const char* variable, uint64_t otherwise) {
-    const char* text = getenv(variable);
-    return text && *text ? std::strtoull(text, nullptr, 0) : otherwise;
-}
-}  // namespace
-
-uint64_t seed() { return number_from("MYNA_TEST_SEED", 20240607); }
-uint64_t rounds() { return number_from("MYNA_TEST_ROUNDS", 1); }
-uint64_t least_insns() { return number_from("MYNA_TEST_INSNS", 0); }
+uint64_t seed() { return number_from_environment("MYNA_TEST_SEED", 20240607); }
+uint64_t rounds() { return number_from_environment("MYNA_TEST_ROUNDS", 1); }
+uint64_t least_insns() { return number_from_environment("MYNA_TEST_INSNS", 0); }
 
 Tally::~Tally() {
     std::printf("  %s: %llu instructions compared\n", what_.c_str(), static_cast<unsigned long long>(insns_));
