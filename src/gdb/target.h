@@ -44,6 +44,7 @@ struct Stop {
     uint64_t address = 0;
     ThreadId child;
     std::string path;
+    bool stepped = false;  // kSignal: the step that gdb asked for is done
 };
 
 /// What a thread does when the target is resumed.

@@ -61,7 +61,8 @@ class GuestMemory {
     /// Engine::invalidate and lets the write go on).
     virtual void code_on_page(uint64_t page_addr) = 0;
     /// Sorted addresses of instructions that are not to be translated (breakpoints): a block ends before them, and run()
-    /// returns kNoExec there. Changes only while no vCPU runs, followed by Engine::invalidate.
+    /// returns kNoExec there. Called, and the list read, with the engine's lock held: when Engine::invalidate has returned,
+    /// nobody reads a list that was given before.
     virtual std::span<const uint64_t> stops() { return {}; }
 };
 

@@ -69,6 +69,7 @@ class InterpEngine final : public Engine {
     [[nodiscard]] const guest::CpuConfig& cpu() const noexcept override { return cpu_; }
     std::unique_ptr<Vcpu> create_vcpu() override { return std::make_unique<InterpVcpu>(*this); }
     void invalidate(uint64_t, uint64_t len) override {
+        const std::lock_guard lock(mutex_);  // whoever lifts now has done so when this returns
         if (len != 0) generation_.fetch_add(1);  // every vCPU lifts anew: exactness before speed
     }
     HostFault on_host_fault(Vcpu& vcpu, int, const siginfo_t*, void* ucontext) noexcept override {

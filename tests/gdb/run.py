@@ -75,6 +75,7 @@ def cases(guest):
         Case("threads", "threads", "break all_here\ncontinue\ninfo threads\nthread apply all bt 1\nbreak in_thread\ncontinue\nthread\ndelete\ncontinue",
              [r"Breakpoint 1, all_here", r"worker-\d", r"worker-\d", r"worker-\d", r"Thread 4", r"Thread 3", r"Thread 2", r"hit Breakpoint 2, in_thread", r"total 600", r"exited normally"]),
         Case("threads-step", "threads", "break in_thread\ncontinue\nset scheduler-locking on\nstepi\nstepi\nset scheduler-locking off\ndelete\ncontinue", [r"in_thread", r"total 600", r"exited normally"]),
+        Case("threads-watch", "threads", "break all_here\ncontinue\nwatch total if total > 595\ncontinue\ndelete\ncontinue", [r"Hardware watchpoint 2: total", r"New value = (59[6-9]|600)", r"total 600", r"exited normally"]),
         Case("fork-parent", "processes", "break in_child\nbreak in_parent\ncontinue\np n\ncontinue", [r"Detaching after fork from child", r"Breakpoint 2, in_parent \(n=(n@entry=)?5\)", r"exited with code 07"], args=["fork"], status=7, never=[r"Breakpoint 1,"]),
         Case("fork-child", "processes", "set follow-fork-mode child\nbreak in_child\nbreak in_parent\ncontinue\np n\ncontinue",
              [r"Attaching after .* fork to child", r"hit Breakpoint 1\.?1?, in_child \(n=(n@entry=)?4\)", r"exited with code 05"], args=["fork"], status=7, never=[r"in_parent \(n"]),

@@ -1,4 +1,5 @@
-// The gdb stub's guest with threads: three workers that meet, and a main thread that waits for them.
+// The gdb stub's guest with threads: three workers and a main thread that meet before all_here(), after it (no worker
+// begins before it has been called) and when the work is done.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@ static void* worker(void* p) {
     snprintf(name, sizeof name, "worker-%ld", (long)p);
     pthread_setname_np(pthread_self(), name);
     pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier);
     for (int i = 0; i < 100; i++) in_thread((int)(long)p);
     pthread_barrier_wait(&barrier);
     return NULL;
@@ -27,6 +29,7 @@ int main(void) {
     for (long i = 0; i < 3; i++) pthread_create(&t[i], NULL, worker, (void*)(i + 1));
     pthread_barrier_wait(&barrier);
     all_here();
+    pthread_barrier_wait(&barrier);
     pthread_barrier_wait(&barrier);
     for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
     printf("total %d\n", total);

@@ -22,14 +22,16 @@ using gdb::Stop;
 using gdb::ThreadId;
 using ir::ExitReason;
 
-namespace {
-
-}  // namespace
-
 /// Stops that the thread will run into again by itself are not kept for later.
 bool Debugger::comes_again(const Stop& s) const {
     const bool watch = s.kind == Stop::Kind::kWatchWrite || s.kind == Stop::Kind::kWatchRead || s.kind == Stop::Kind::kWatchAccess;
     return s.kind == Stop::Kind::kSoftBreak || s.kind == Stop::Kind::kHardBreak || (watch && watch_stops_before());
+}
+bool Debugger::stale(const Stop& s, const gdb::Resume& a) const {
+    if (s.kind == Stop::Kind::kSignal) return s.stepped && !a.step;
+    if (s.kind != Stop::Kind::kWatchWrite && s.kind != Stop::Kind::kWatchRead && s.kind != Stop::Kind::kWatchAccess) return false;
+    const auto all = points();
+    return std::none_of(all->all.begin(), all->all.end(), [&](const Point& p) { return p.kind >= gdb::PointKind::kWatchWrite && p.addr == s.address; });
 }
 bool Debugger::watch_stops_before() const { return process_.abi.arch->name == "aarch64"; }
 
@@ -111,10 +113,12 @@ ExitReason Debugger::run(Thread& t) {
     t.memory.rearm_watches();
     if (d.step) return step(t);
     const ExitReason r = t.vcpu->run();
-    if (r != ExitReason::kNoExec || !std::binary_search(breaks_.begin(), breaks_.end(), t.pc())) return r;
+    if (r != ExitReason::kNoExec) return r;
+    const auto points = this->points();
+    if (!std::binary_search(points->breaks.begin(), points->breaks.end(), t.pc())) return r;
     if (d.shadow || !attached_) return step(t);  // not ours to stop
     Stop::Kind kind = Stop::Kind::kSoftBreak;
-    for (const Point& p : points_)
+    for (const Point& p : points->all)
         if (p.addr == t.pc() && p.kind == gdb::PointKind::kHardBreak) kind = Stop::Kind::kHardBreak;
     d.info = fault_info(SIGTRAP, 1, t.pc());
     report(t, {.kind = kind});
@@ -126,7 +130,7 @@ ExitReason Debugger::step(Thread& t) {
     if (!t.debug.step || r != ExitReason::kNone) return r == ExitReason::kNone ? ExitReason::kPoll : r;
     t.debug.step = false;
     t.debug.info = fault_info(SIGTRAP, 2, t.pc());
-    report(t, {.kind = Stop::Kind::kSignal, .signal = SIGTRAP});
+    report(t, {.kind = Stop::Kind::kSignal, .signal = SIGTRAP, .stepped = true});
     return ExitReason::kPoll;
 }
 
@@ -172,7 +176,7 @@ int64_t Debugger::after_call(Thread& t, int64_t result) {
     } else {
         d.step = false;
         d.info = fault_info(SIGTRAP, 2, t.pc());
-        report(t, {.kind = Stop::Kind::kSignal, .signal = SIGTRAP});
+        report(t, {.kind = Stop::Kind::kSignal, .signal = SIGTRAP, .stepped = true});
     }
     return kNoReturnValue;
 }
@@ -243,9 +247,11 @@ std::optional<Stop> Debugger::take_stop() {
         if (released_ && server_ != nullptr) close(server_->release());
         return std::nullopt;
     }
-    const auto next = std::find_if(stops_.begin(), stops_.end(), [&](const auto& p) { return ended_ || p.first->debug.wanted; });
-    if (next == stops_.end()) return std::nullopt;
+    const auto first = [&] { return std::find_if(stops_.begin(), stops_.end(), [&](const auto& p) { return ended_ || p.first->debug.wanted; }); };
+    if (first() == stops_.end()) return std::nullopt;
     if (!ended_) wait_world(l);
+    const auto next = first();  // others have left theirs meanwhile, or the process has ended
+    if (next == stops_.end()) return std::nullopt;
     const Stop s = next->second;
     stops_.erase(next);
     std::erase_if(stops_, [this](const auto& p) { return comes_again(p.second); });
@@ -293,6 +299,7 @@ void Debugger::resume(std::span<const gdb::Resume> actions) {
         }
         if (t == nullptr) continue;
         t->debug.wanted = true;
+        std::erase_if(stops_, [&](const auto& p) { return p.first == t && stale(p.second, a); });
         had_stop = had_stop || std::any_of(stops_.begin(), stops_.end(), [&](const auto& p) { return p.first == t; });
     }
     // What such a thread had run into before comes first; nothing moves.
@@ -313,7 +320,10 @@ void Debugger::resume(std::span<const gdb::Resume> actions) {
     bool all = true;
     {
         const std::lock_guard tl(process_.threads_lock);
-        for (Thread* t : process_.threads) all = all && (t->debug.go || t->debug.where == ThreadDebug::kGone);
+        for (Thread* t : process_.threads) all = all && (t->debug.go || t->debug.where == ThreadDebug::kGone || !t->debug.listed);
+        // Threads that gdb could not name yet, made by a call that was under way: they go when everybody does.
+        if (all)
+            for (Thread* t : process_.threads) t->debug.go = true;
     }
     stopping_ = !all;
     changed_.notify_all();
@@ -359,7 +369,10 @@ std::vector<ThreadId> Debugger::threads() {
     if (!attached_) return out;
     const std::lock_guard l(process_.threads_lock);
     for (Thread* t : process_.threads)
-        if (t->debug.where != ThreadDebug::kGone && t->debug.tid != 0) out.push_back(id_of(*t));
+        if (t->debug.where != ThreadDebug::kGone && t->debug.tid != 0) {
+            t->debug.listed = true;
+            out.push_back(id_of(*t));
+        }
     for (const auto& [pid, fd] : children_) out.push_back({pid, pid});
     if (vfork_child_ != 0 && !follows_vfork_ && !out.empty() && out[0].pid != vfork_child_) out.push_back({vfork_child_, vfork_child_});
     return out;

@@ -13,7 +13,11 @@
 // protected on the host; an access that hits one is done by the evaluator through /proc/self/mem, which sees exactly
 // what it reads and writes.
 //
-// Locks: lock_ before Process::threads_lock before the engine's and the memory map's.
+// Points are an immutable list that is replaced as a whole: a thread that met one has the list it met it in, whatever gdb
+// does meanwhile.
+//
+// Locks: lock_ before AddressSpace::watch_lock before points_lock_ before Process::threads_lock before the engine's and the memory map's. Signal handlers
+// take none of them.
 #pragma once
 
 #include <sys/types.h>
@@ -113,6 +117,10 @@ class Debugger final : public gdb::Target {
         gdb::PointKind kind;
         uint64_t addr, len;
     };
+    struct Points {
+        std::vector<Point> all;
+        std::vector<uint64_t> breaks;  // sorted addresses
+    };
     using Lock = std::unique_lock<std::mutex>;
 
     explicit Debugger(Process& p);
@@ -136,10 +144,18 @@ class Debugger final : public gdb::Target {
     void break_off_call(Thread& t);
     Thread* find(gdb::ThreadId id);
     [[nodiscard]] gdb::ThreadId id_of(const Thread& t) const;
-    void points_changed(uint64_t addr, uint64_t len, bool watch);
+    /// The points as they are now; what it gives never changes. Any guest thread.
+    [[nodiscard]] std::shared_ptr<const Points> points() const {
+        const std::lock_guard l(points_lock_);
+        return points_;
+    }
+    /// Publishes other points and makes memory and engine know: what lies at [addr, addr+len) is new or gone.
+    void set_points(std::vector<Point> all, uint64_t addr, uint64_t len, bool watch);
     void clear_points();
     void hook_signals(bool on);
     [[nodiscard]] bool comes_again(const gdb::Stop& s) const;
+    /// What a thread ran into before is nothing to gdb any more: it takes the thread on in another way. With lock_.
+    [[nodiscard]] bool stale(const gdb::Stop& s, const gdb::Resume& a) const;
     /// Watchpoints are reported before the access (else after it): what gdb assumes of the architecture.
     [[nodiscard]] bool watch_stops_before() const;
     ir::ExitReason step(Thread& t);
@@ -148,7 +164,7 @@ class Debugger final : public gdb::Target {
     const gdb::RegisterSet* registers_;
     std::mutex lock_;
     std::condition_variable changed_;
-    bool attached_ = false;
+    std::atomic<bool> attached_{false};  // changed with lock_
     bool stopping_ = false;              // no thread may run guest code
     bool ended_ = false;                 // the last stop reply is that of the process's end
     bool end_sent_ = false;
@@ -161,9 +177,9 @@ class Debugger final : public gdb::Target {
     gdb::Session session_;
     gdb::Server* server_ = nullptr;      // while one serves
 
-    std::vector<Point> points_;
-    std::vector<uint64_t> breaks_;       // sorted addresses, for AddressSpace
-    uint64_t passed_ = 0;
+    mutable std::mutex points_lock_;     // held by whoever changes points until memory and engine have them
+    std::shared_ptr<const Points> points_ = std::make_shared<const Points>();
+    std::atomic<uint64_t> passed_{0};
     std::optional<std::vector<uint64_t>> caught_;
     bool follow_fork_ = false, follow_vfork_ = false, follow_exec_ = false;
 
@@ -174,7 +190,6 @@ class Debugger final : public gdb::Target {
     bool follows_vfork_ = false;         // gdb went on with it
     int64_t ghost_ = 0;                  // a process that gdb still has to detach from, gone from here
     bool pause_ = false, paused_ = false, released_ = false;  // the server's thread, around execve
-    std::mutex access_lock_;             // accesses to watched pages, one at a time
 };
 
 }  // namespace myna::user

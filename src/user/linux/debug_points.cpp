@@ -35,6 +35,7 @@ struct Access {
 /// stores are kept back until commit().
 class WatchedMemory final : public ir::EvalMemory {
   public:
+    /// With AddressSpace::watch_lock() held as long as it lives.
     WatchedMemory(AddressSpace& memory, jit::Engine& engine, int fd) : memory_(memory), engine_(engine), fd_(fd), direct_(memory.base()) {}
 
     V128 load(uint64_t addr, unsigned size) override {
@@ -57,7 +58,7 @@ class WatchedMemory final : public ir::EvalMemory {
     bool commit() {
         for (const Store& s : stores_) {
             const size_t n = size_t{1} << s.size;
-            if (pwrite(fd_, &s.value, n, static_cast<off_t>(s.addr + memory_.base())) != static_cast<ssize_t>(n)) return false;
+            if (pwrite(fd_, &s.value, n, static_cast<off_t>(s.addr + memory_.base())) != static_cast<ssize_t>(n) && !store_directly(s)) return false;
             engine_.invalidate(s.addr, n);
         }
         return true;
@@ -80,6 +81,13 @@ class WatchedMemory final : public ir::EvalMemory {
         }
         return !memory_.watched(addr) && !memory_.watched(last);
     }
+    /// Shared memory cannot be written past its protection: it is opened for a moment.
+    bool store_directly(const Store& s) {
+        for (int tries = 0; tries < kTries && memory_.open_watches_locked(); ++tries)
+            if (myna_user_copy(memory_.host(s.addr), &s.value, size_t{1} << s.size) == 0) return true;
+        return false;
+    }
+    static constexpr int kTries = 64;  // other threads protect the page again when they enter guest code
     /// Faults where the store would.
     void probe(uint64_t addr, unsigned size) {
         const V128 now = direct_.load(addr, size);
@@ -132,30 +140,35 @@ bool Debugger::insert_point(PointKind kind, uint64_t addr, uint64_t len) {
             if (prot < 0 || (kind != PointKind::kWatchWrite && (prot & 4) != 0)) return false;
         }
     }
+    auto all = points()->all;
     const auto same = [&](const Point& p) { return p.kind == kind && p.addr == addr && p.len == len; };
-    if (std::none_of(points_.begin(), points_.end(), same)) points_.push_back({kind, addr, len});
-    points_changed(addr, len, is_watch(kind));
+    if (std::none_of(all.begin(), all.end(), same)) all.push_back({kind, addr, len});
+    set_points(std::move(all), addr, len, is_watch(kind));
     return true;
 }
 
 bool Debugger::remove_point(PointKind kind, uint64_t addr, uint64_t len) {
-    std::erase_if(points_, [&](const Point& p) { return p.kind == kind && p.addr == addr && p.len == len; });
-    points_changed(addr, len, is_watch(kind));
+    auto all = points()->all;
+    std::erase_if(all, [&](const Point& p) { return p.kind == kind && p.addr == addr && p.len == len; });
+    set_points(std::move(all), addr, len, is_watch(kind));
     return true;
 }
 
-void Debugger::points_changed(uint64_t addr, uint64_t len, bool watch) {
+void Debugger::set_points(std::vector<Point> all, uint64_t addr, uint64_t len, bool watch) {
+    auto next = std::make_shared<Points>();
+    next->all = std::move(all);
+    for (const Point& p : next->all)
+        if (!is_watch(p.kind)) next->breaks.push_back(p.addr);
+    std::sort(next->breaks.begin(), next->breaks.end());
+    const std::lock_guard l(points_lock_);
+    points_ = next;
     if (!watch) {
-        breaks_.clear();
-        for (const Point& p : points_)
-            if (!is_watch(p.kind)) breaks_.push_back(p.addr);
-        std::sort(breaks_.begin(), breaks_.end());
-        process_.memory.set_stops(breaks_);
+        const auto old = process_.memory.set_stops(next->breaks);
         process_.engine->invalidate(addr, len);
         return;
     }
     std::vector<AddressSpace::WatchedPage> pages;
-    for (const Point& p : points_) {
+    for (const Point& p : next->all) {
         if (!is_watch(p.kind)) continue;
         for (uint64_t page = align_down(p.addr, kPage); page < p.addr + p.len; page += kPage) {
             const bool reads = p.kind != PointKind::kWatchWrite;
@@ -168,40 +181,40 @@ void Debugger::points_changed(uint64_t addr, uint64_t len, bool watch) {
 }
 
 void Debugger::clear_points() {
-    const auto points = std::move(points_);
-    points_.clear();
-    for (const Point& p : points) points_changed(p.addr, p.len, is_watch(p.kind));
+    for (const Point& p : points()->all) remove_point(p.kind, p.addr, p.len);
 }
 
 bool Debugger::on_fault(Thread& t, uint64_t addr) {
     const bool before = watch_stops_before();
     const SavedRegisters saved(t);
-    const Point* hit = nullptr;
+    std::optional<Point> hit;
     {
-        const std::lock_guard access(access_lock_);
+        const std::lock_guard access(process_.memory.watch_lock());
+        const auto points = this->points();
+        process_.memory.rearm_watches();  // whoever reaches the page now comes here and waits
         WatchedMemory memory(process_.memory, *process_.engine, memory_);
         ExitReason r;
         do r = t.vcpu->step(&memory);
         while (r == ExitReason::kPoll);  // whoever asked is heard before the next instruction
         for (const Access& a : memory.accesses)
-            for (const Point& p : points_) {
+            for (const Point& p : points->all) {
                 if (!is_watch(p.kind) || a.addr >= p.addr + p.len || p.addr >= a.addr + a.bytes) continue;
-                if (p.kind == PointKind::kWatchAccess || (p.kind == PointKind::kWatchWrite) == a.write) hit = &p;
+                if (p.kind == PointKind::kWatchAccess || (p.kind == PointKind::kWatchWrite) == a.write) hit = p;
             }
         if (r == ExitReason::kFault && memory.accesses.empty()) {
             // A helper that uses memory by itself: the page is opened for this one instruction.
             saved.restore(t);
             if (!t.memory.watched(reinterpret_cast<uint64_t>(t.fault.si_addr) - t.memory.base())) return false;
-            t.memory.open_watches();
+            t.memory.open_watches_locked();
             if (t.vcpu->step(nullptr) == ExitReason::kFault) return false;
-            for (const Point& p : points_)
-                if (is_watch(p.kind) && align_down(p.addr, 64) == align_down(addr, 64)) hit = &p;
-            if (hit == nullptr) return true;
-        } else if (hit != nullptr && before && !t.debug.shadow && attached_ && r != ExitReason::kFault) {
+            for (const Point& p : points->all)
+                if (is_watch(p.kind) && align_down(p.addr, 64) == align_down(addr, 64)) hit = p;
+            if (!hit) return true;
+        } else if (hit && before && !t.debug.shadow && attached_ && r != ExitReason::kFault) {
             saved.restore(t);
         } else {
             if (r != ExitReason::kNone || !memory.commit()) return false;  // the instruction's own fault
-            if (hit == nullptr) {
+            if (!hit) {
                 if (t.debug.step) {
                     t.debug.step = false;
                     t.debug.info = fault_info(SIGTRAP, 2, t.pc());
@@ -212,8 +225,8 @@ bool Debugger::on_fault(Thread& t, uint64_t addr) {
         }
     }
     if (t.debug.shadow || !attached_) return true;
-    if (hit == nullptr) {
-        report(t, {.kind = Stop::Kind::kSignal, .signal = SIGTRAP});
+    if (!hit) {
+        report(t, {.kind = Stop::Kind::kSignal, .signal = SIGTRAP, .stepped = true});
         return true;
     }
     const Stop::Kind kind = hit->kind == PointKind::kWatchWrite ? Stop::Kind::kWatchWrite : hit->kind == PointKind::kWatchRead ? Stop::Kind::kWatchRead : Stop::Kind::kWatchAccess;

@@ -226,6 +226,11 @@ void Debugger::end_session(gdb::Server::End how) {
     }
     hook_signals(false);
     Lock l(lock_);
+    // The connection may have broken while everything ran.
+    if (attached_) {
+        stop_world(nullptr);
+        wait_world(l);
+    }
     clear_points();
     for (const auto& [pid, fd] : children_) {
         (void)!::write(fd, "d", 1);
@@ -269,11 +274,15 @@ void Debugger::hook_signals(bool on) { hook_default_signals(process_.actions, on
 // ---- fork
 
 void Debugger::before_fork(ForkNotice& n) {
-    if (!attached_ || pipe2(n.verdict, O_CLOEXEC) != 0) return;
-    for (int& fd : n.verdict) fd = move_up(fd);
+    if (attached_ && pipe2(n.verdict, O_CLOEXEC) == 0)
+        for (int& fd : n.verdict) fd = move_up(fd);
+    process_.memory.watch_lock().lock();
+    points_lock_.lock();  // so that the child has points that agree with its memory's
 }
 
 void Debugger::after_fork_parent(Thread& t, ForkNotice& n, int64_t child) {
+    points_lock_.unlock();
+    process_.memory.watch_lock().unlock();
     if (n.verdict[0] < 0) return;
     close(n.verdict[0]);
     bool follow;
@@ -297,6 +306,7 @@ void Debugger::after_fork_child(Thread& t, ForkNotice& n) {
     p.debugger = nullptr;
     p.memory.set_stops({});
     p.memory.forget_watches();
+    p.memory.watch_lock().unlock();
     std::string verdict;
     if (n.verdict[0] >= 0) {
         close(n.verdict[1]);
@@ -305,9 +315,10 @@ void Debugger::after_fork_child(Thread& t, ForkNotice& n) {
         close(n.verdict[0]);
     }
     // The old one's locks are as another thread of the parent left them: it is not touched any more, but for its numbers.
-    for (const Debugger::Point& point : old->points_) p.engine->invalidate(point.addr, point.len);
-    const auto pages = old->points_;
-    for (const Debugger::Point& point : pages) p.memory.restore_protection(point.addr, point.len);
+    for (const Debugger::Point& point : old->points_->all) {
+        p.engine->invalidate(point.addr, point.len);
+        p.memory.restore_protection(point.addr, point.len);
+    }
     if (old->event_ >= 0) close(old->event_);
     if (old->memory_ >= 0) close(old->memory_);
     if (old->listener_ >= 0) close(old->listener_);

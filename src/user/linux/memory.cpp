@@ -412,7 +412,7 @@ void AddressSpace::set_watches(std::vector<WatchedPage> pages) {
         host_syscall(SYS_mprotect, w.page + layout_.base, kPage, arg(int64_t{code ? PROT_READ : host_prot(r->prot)}));
     }
     watches_ = std::move(pages);
-    watches_open_ = !watches_.empty();
+    watching_ = watches_open_ = !watches_.empty();
 }
 
 void AddressSpace::restore_protection(uint64_t addr, uint64_t len) {
@@ -442,6 +442,12 @@ void AddressSpace::rearm() {
 }
 
 bool AddressSpace::open_watches() {
+    if (!watching_.load()) return false;
+    const std::lock_guard w(watch_lock_);
+    return open_watches_locked();
+}
+
+bool AddressSpace::open_watches_locked() {
     const std::lock_guard l(lock_);
     if (watches_.empty()) return false;
     watches_open_ = true;

@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -78,11 +79,18 @@ class AddressSpace final : public jit::GuestMemory {
     // ---- jit::GuestMemory
     bool executable(uint64_t addr, uint64_t len) override;
     void code_on_page(uint64_t page_addr) override;
-    std::span<const uint64_t> stops() override { return stops_; }
+    std::span<const uint64_t> stops() override {
+        const auto* s = stops_.load();
+        return s == nullptr ? std::span<const uint64_t>() : *s;
+    }
 
-    // ---- for the debugger; every thread stands still when `set_` functions are called
-    /// Sorted addresses that are not translated.
-    void set_stops(std::vector<uint64_t> stops) { stops_ = std::move(stops); }
+    // ---- for the debugger; no debugged thread is in guest code when `set_` functions are called
+    /// Sorted addresses that are not translated. Gives the list it had: to be kept until the next Engine::invalidate has
+    /// returned, since a translation may be reading it.
+    std::unique_ptr<const std::vector<uint64_t>> set_stops(std::vector<uint64_t> stops) {
+        const auto* now = stops.empty() ? nullptr : new std::vector<uint64_t>(std::move(stops));
+        return std::unique_ptr<const std::vector<uint64_t>>(stops_.exchange(now));
+    }
     /// Pages whose writes, or with `reads` any accesses, fault although the guest may make them.
     struct WatchedPage {
         uint64_t page;
@@ -90,14 +98,22 @@ class AddressSpace final : public jit::GuestMemory {
     };
     void set_watches(std::vector<WatchedPage> pages);
     /// In a forked child, whose pages still have the protection of the parent's watches.
-    void forget_watches() { watches_.clear(); }
+    void forget_watches() {
+        watches_.clear();
+        watching_ = false;
+    }
     void restore_protection(uint64_t addr, uint64_t len);
     void map_changed() {
-        if (!watches_.empty()) watches_open_ = true;
+        if (watching_.load(std::memory_order_relaxed)) watches_open_ = true;
     }
     [[nodiscard]] bool watched(uint64_t addr);
-    /// Lets the kernel have the watched pages until rearm_watches(). False when there are none.
+    /// Lets the kernel have the watched pages until rearm_watches(). False when there are none. Takes watch_lock().
     bool open_watches();
+    /// The same with watch_lock() held.
+    bool open_watches_locked();
+    /// Held while an instruction is done in place of the guest on watched pages: nobody opens them meanwhile, so what it
+    /// reads and writes there is one access for all threads. Before lock().
+    std::mutex& watch_lock() noexcept { return watch_lock_; }
     /// Protects watched pages again after the map changed or they were opened; cheap when nothing happened.
     void rearm_watches() {
         if (watches_open_.load(std::memory_order_relaxed)) rearm();
@@ -140,8 +156,10 @@ class AddressSpace final : public jit::GuestMemory {
     jit::Engine* engine_ = nullptr;
     void rearm();
     std::vector<uint64_t> code_pages_;  // sorted
-    std::vector<uint64_t> stops_;
+    std::atomic<const std::vector<uint64_t>*> stops_{nullptr};  // owned
+    std::mutex watch_lock_;
     std::vector<WatchedPage> watches_;
+    std::atomic<bool> watching_{false};  // watches_ is not empty
     std::atomic<bool> watches_open_{false};
     std::vector<std::pair<uint64_t, uint64_t>> shm_;  // attached: address, size
     uint64_t mmap_top_ = 0;

@@ -79,7 +79,7 @@ void Thread::system_call() {
     }
     if (process.debugger != nullptr) [[unlikely]] {
         // Another thread may have protected the watched pages again before the kernel came to them.
-        for (int tries = 0; tries < 8 && r == -EFAULT && number < table.count && memory.open_watches(); ++tries) r = table.rows[number].handler(*this, args);
+        for (int tries = 0; tries < 64 && r == -EFAULT && number < table.count && memory.open_watches(); ++tries) r = table.rows[number].handler(*this, args);
         memory.map_changed();
         if (Debugger* d = process.debugger) r = d->after_call(*this, r);
     }

@@ -89,6 +89,7 @@ struct ThreadDebug {
     bool discard = false;    // the registers were changed during a system call: its result counts for nothing
     bool caught = false;     // the system call stopped at its entry
     bool shadow = false;     // runs as a vfork child that is not debugged
+    bool listed = false;     // gdb's actions may name it
     int signal = 0;          // gdb's choice at resuming
     uint64_t pass_once = 0;  // signals that gdb itself sends
     uint64_t number = 0;     // of the system call
