@@ -1,8 +1,6 @@
 // The table of operation properties, from ops.inc.
 #include "ir/function.h"
 
-#include <array>
-
 namespace myna::ir {
 namespace {
 
@@ -12,14 +10,12 @@ constexpr OpInfo row(std::string_view text, std::string_view result, std::string
                   has('X'), has('E'), has('S'), has('f')};
 }
 
-constexpr std::array<OpInfo, static_cast<size_t>(Op::kCount)> kOps{
+}  // namespace
+
+constexpr OpInfo detail::kOps[] = {
 #define IR_OP(name, text, result, args, props, doc) row(text, result, args, props),
 #include "ir/ops.inc"
 #undef IR_OP
 };
-
-}  // namespace
-
-const OpInfo& info(Op op) noexcept { return kOps[static_cast<size_t>(op)]; }
 
 }  // namespace myna::ir

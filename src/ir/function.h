@@ -20,10 +20,8 @@ struct OpInfo {
     bool pure, commutative, reads_mem, writes_mem, may_fault, leaves, touches_state, fp_flags;
 };
 
-/// Properties of `op`.
-const OpInfo& info(Op op) noexcept;
-
 namespace detail {
+extern const OpInfo kOps[];
 inline constexpr auto kAsInst = static_cast<Type>(0xff);
 constexpr Type fixed_type(std::string_view result) {
     switch (result[0]) {
@@ -42,6 +40,9 @@ inline constexpr Type kFixedType[] = {
 #undef IR_OP
 };
 }  // namespace detail
+
+/// Properties of `op`.
+inline const OpInfo& info(Op op) noexcept { return detail::kOps[static_cast<size_t>(op)]; }
 
 /// The type of the value that `i` makes; kVoid when it makes none.
 inline Type result_type(const Inst& i) noexcept {

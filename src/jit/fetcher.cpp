@@ -16,6 +16,15 @@ bool GuestFetcher::open_page(uint64_t page) {
 }
 
 unsigned GuestFetcher::fetch(uint64_t pc, void* out, unsigned want) {
+    // Nearly always: from the page opened last, next to or among what was read first.
+    if (stops_.empty() && !ranges.empty() && align_down(pc, kGuestPage) == page_ && align_down(pc + want - 1, kGuestPage) == page_) {
+        ir::GuestRange& r = ranges.front();
+        if (pc >= r.pc && pc <= r.pc + r.bytes) {
+            std::memcpy(out, reinterpret_cast<const void*>(base_ + pc), want);
+            r.bytes = std::max(r.bytes, static_cast<uint32_t>(pc + want - r.pc));
+            return want;
+        }
+    }
     if (!stops_.empty() && std::binary_search(stops_.begin(), stops_.end(), pc)) [[unlikely]] return 0;
     unsigned done = 0;
     while (done < want) {

@@ -44,6 +44,8 @@ inline constexpr uint8_t kNotPinned = 0xff;
 struct Layout {
     std::array<uint8_t, 128> gpr;  // slot -> host GPR number, kNotPinned
     std::array<uint8_t, 128> xmm;  // slot -> host XMM number, kNotPinned
+    std::array<uint8_t, 32> slot;  // host GPR number, or 16 + XMM number -> the slot pinned there; of registers in `pinned`
+    uint32_t pinned = 0;           // a bit for each such register
     explicit Layout(const guest::GuestArch& arch, bool pin = true);  // pin: Options::pin
 };
 

@@ -26,13 +26,8 @@ void RegAlloc::begin(const ir::Function& f, Value* values, const std::array<uint
     failed_ = false;
     if (log_ != nullptr) log_->clear();
     holder_.fill(kNoRef);
-    slot_holds_.fill(kNoRef);
+    std::fill_n(slot_holds_.begin(), arch_.slots.size(), kNoRef);
     spill_owner_.fill(kNoRef);
-    pinned_mask_ = 0;
-    for (unsigned s = 0; s < arch_.slots.size(); ++s) {
-        if (layout_.gpr[s] != kNotPinned) pinned_mask_ |= 1u << layout_.gpr[s];
-        if (layout_.xmm[s] != kNotPinned) pinned_mask_ |= 1u << (16 + layout_.xmm[s]);
-    }
 }
 
 Mem RegAlloc::mem_of(const Value& v) const {
@@ -175,7 +170,7 @@ Reg RegAlloc::alloc(bool xmm, uint32_t until) {
             if (consider(reg_of(g))) break;
     }
     if (best_score != 0 && (best == kNoReg || holder_[best] != kNoRef)) {  // none is free: an idle pinned one may be
-        for (uint32_t m = pinned_mask_ & (xmm ? 0xffff0000u : 0xffffu) & ~locked_; m; m &= m - 1) {
+        for (uint32_t m = layout_.pinned & (xmm ? 0xffff0000u : 0xffffu) & ~locked_; m; m &= m - 1) {
             const Reg g = static_cast<Reg>(__builtin_ctz(m));
             const Ref v = holder_[g];
             if (!idle(g) || pinned_until_[g] < until || (v != kNoRef && val_[v].reg == g && val_[v].last_use >= cur_)) continue;
@@ -378,7 +373,7 @@ void RegAlloc::alias(Ref r, Ref a) {
 
 void RegAlloc::relocate(Ref v) {
     const Reg from = val_[v].reg;
-    for (uint32_t m = pinned_mask_; m; m &= m - 1) {
+    for (uint32_t m = layout_.pinned; m; m &= m - 1) {
         const Reg q = static_cast<Reg>(__builtin_ctz(m));
         if (q != from && holder_[q] == v) {
             val_[v].reg = q;

@@ -257,7 +257,7 @@ class RegAlloc {
         if (log_ != nullptr) [[unlikely]] log_->push_back({what, reg, static_cast<int16_t>(mem), e_.offset(), value, other});
     }
     bool live(Ref v) const { return val_[v].last_use > cur_; }
-    bool pinned(Reg g) const { return pinned_mask_ >> g & 1; }
+    bool pinned(Reg g) const { return layout_.pinned >> g & 1; }
     Reg pin_of(unsigned slot) const {
         if (layout_.gpr[slot] != kNotPinned) return layout_.gpr[slot];
         return layout_.xmm[slot] != kNotPinned ? static_cast<Reg>(16 + layout_.xmm[slot]) : kNoReg;
@@ -270,7 +270,6 @@ class RegAlloc {
     Value* val_ = nullptr;
     Ref cur_ = 0;
     uint32_t locked_ = 0;       // registers of the current instruction
-    uint32_t pinned_mask_ = 0;  // registers that hold guest slots
     std::array<Ref, 32> holder_{};      // the value in each register (pinned and not idle: known to equal the slot), kNoRef
     std::array<uint32_t, 32> pinned_until_{};  // the set that gives a pinned register its next value, 0: not known, or read before
     std::array<Ref, 128> slot_holds_{};  // the value known to be in each slot's memory, kNoRef

@@ -8,6 +8,8 @@
 //
 // A fused value is emitted by its users, so its operands must live as long as the last of them.
 #include <algorithm>
+#include <array>
+#include <string_view>
 
 #include "codegen/x64/selector.h"
 
@@ -33,23 +35,46 @@ enum class Takes : uint8_t { kNothing, kCondition, kAddress, kShiftedIndex, kTes
 
 constexpr unsigned kPairWindow = 8;
 
+// What the sweep asks of each operation, one byte: the number of operands, and
+enum : uint8_t { kOperands = 3, kRemovable = 4, kLeaves = 8, kSeesGuest = 16, kSlot = 32 };
+
+constexpr uint8_t traits(Op op, std::string_view args, std::string_view props) {
+    const auto has = [&](char p) { return props.find(p) != std::string_view::npos; };
+    auto t = static_cast<uint8_t>(args.size());
+    if (has('P') && !has('f')) t |= kRemovable;
+    if (has('E')) t |= kLeaves;
+    if (has('X') || has('E') || op == Op::kCallState) t |= kSeesGuest;
+    if (op == Op::kGet || op == Op::kSet || op == Op::kInsn) t |= kSlot;
+    return t;
+}
+constexpr uint8_t kTraits[] = {
+#define IR_OP(name, text, result, args, props, doc) traits(Op::name, args, props),
+#include "ir/ops.inc"
+#undef IR_OP
+};
+
 }  // namespace
 
 class Sweep {
   public:
-    explicit Sweep(Selector& s) : s_(s), f_(*s.f_), val_(s.values_.data()) {
-        slot_dead_.fill(0);
-        next_set_.fill(0);
-        next_get_.fill(0);
+    explicit Sweep(Selector& s)
+        : f_(*s.f_), layout_(s.layout_), slots_(s.arch_.slots.data()), val_(s.values_.data()), fuse_(s.opt_.fuse), dead_sets_(s.opt_.dead_sets) {
+        std::fill_n(slot_.begin(), s.arch_.slots.size(), Slot{});
     }
 
     void run() {
         for (Ref i = static_cast<Ref>(f_.insts.size()); i-- > 0;) visit(i);
     }
     /// The first thing that happens to the slot is that it is set, by this instruction; 0: it is not.
-    uint32_t first_set(unsigned slot) const { return next_get_[slot] == 0 ? next_set_[slot] : 0; }
+    uint32_t first_set(unsigned slot) const { return slot_[slot].next_get == 0 ? slot_[slot].next_set : 0; }
 
   private:
+    /// What the instructions seen so far, later ones that is, do to a slot.
+    struct Slot {
+        uint64_t dead;  // the epoch in which it is set
+        Ref next_set, next_get;
+    };
+
     void use(Ref r, uint32_t at, Ref user) {
         Value& v = val_[r];
         v.last_use = std::max(v.last_use, at);
@@ -80,28 +105,22 @@ class Sweep {
     void visit(Ref i) {
         const Inst& n = f_[i];
         Value& v = val_[i];
-        const ir::OpInfo& info = ir::info(n.op);
-        v.barrier = info.may_fault || info.leaves || n.op == Op::kCallState ? i : barrier_;
-        switch (n.op) {
-            case Op::kInsn: return;
-            case Op::kSet: set(i, n, v); return;
-            case Op::kGet:
-                v.next_set = next_get_[n.imm] == 0 ? next_set_[n.imm] : 0;
-                slot_dead_[n.imm] = 0;
-                next_get_[n.imm] = i;
-                if (v.uses == 0) v.marks |= Value::kDead;
-                return;
-            default: break;
+        const uint8_t t = kTraits[static_cast<size_t>(n.op)];
+        v.barrier = t & kSeesGuest ? i : barrier_;
+        if (t & kSlot) {
+            if (n.op == Op::kSet) set(i, n, v);
+            if (n.op == Op::kGet) get(i, n, v);
+            return;
         }
-        if (info.pure && !info.fp_flags && v.uses == 0 && s_.opt_.fuse) {
+        if ((t & kRemovable) && v.uses == 0 && fuse_) {
             v.marks |= Value::kDead;
             unpair(n, v);
             return;
         }
         hint(i, v);
-        if (info.may_fault || info.leaves || n.op == Op::kCallState) {
+        if (t & kSeesGuest) {
             barrier_ = i;
-            ++(info.leaves ? epoch_ : fault_epoch_);
+            ++(t & kLeaves ? epoch_ : fault_epoch_);
         }
         if (n.op == Op::kLl || n.op == Op::kSc) ++epoch_;
         fuse(n, v);
@@ -109,22 +128,30 @@ class Sweep {
         pass_hint(n, v);
     }
 
+    void get(Ref i, const Inst& n, Value& v) {
+        Slot& slot = slot_[n.imm];
+        v.next_set = slot.next_get == 0 ? slot.next_set : 0;
+        slot.dead = 0;
+        slot.next_get = i;
+        if (v.uses == 0) v.marks |= Value::kDead;
+    }
+
     /// Sets that a later one makes invisible go; the value of the others may be wanted in the pinned register.
     void set(Ref i, const Inst& n, Value& v) {
-        const unsigned slot = static_cast<unsigned>(n.imm);
+        Slot& slot = slot_[n.imm];
         // Flags that are overwritten unread are not kept at faults (docs/jit.md, invariant 2).
-        const bool flags = s_.arch_.slots[slot].type == Type::kFlags;
+        const bool flags = slots_[n.imm].type == Type::kFlags;
         const uint64_t now = (uint64_t{epoch_} << 32 | (flags ? 0 : fault_epoch_)) + 1;
-        if (slot_dead_[slot] == now && s_.opt_.dead_sets) {
+        if (slot.dead == now && dead_sets_) {
             v.marks |= Value::kDead;
             return;
         }
-        slot_dead_[slot] = now;
-        v.next_set = next_get_[slot] == 0 ? next_set_[slot] : 0;
-        next_set_[slot] = i;
-        next_get_[slot] = 0;
+        slot.dead = now;
+        v.next_set = slot.next_get == 0 ? slot.next_set : 0;
+        slot.next_set = i;
+        slot.next_get = 0;
         use(n.a, i, i);
-        if (s_.layout_.gpr[slot] != kNotPinned || s_.layout_.xmm[slot] != kNotPinned) val_[n.a].want = i;
+        if (layout_.gpr[n.imm] != kNotPinned || layout_.xmm[n.imm] != kNotPinned) val_[n.a].want = i;
     }
 
     /// Computing `i` into the register of the slot it is set to is right when nothing in between looks at the slot.
@@ -135,13 +162,13 @@ class Sweep {
         // What comes out of these is, or can be, the same register.
         const bool same = n.op == Op::kVZext || n.op == Op::kBox32 || (n.op == Op::kZext && Selector::produces_zext(f_[n.a]));
         if (same && val_[n.a].want == 0) val_[n.a].want = v.want;
-        if (next_set_[slot] != v.want || next_get_[slot] != 0) return;
+        if (slot_[slot].next_set != v.want || slot_[slot].next_get != 0) return;
         if (barrier_ != 0 && barrier_ < v.want) return;
         const Type t = v.type;
-        if (s_.layout_.gpr[slot] != kNotPinned && !in_xmm(t))
-            v.hint = s_.layout_.gpr[slot];
-        else if (s_.layout_.xmm[slot] != kNotPinned && in_xmm(t))
-            v.hint = static_cast<Reg>(16 + s_.layout_.xmm[slot]);
+        if (layout_.gpr[slot] != kNotPinned && !in_xmm(t))
+            v.hint = layout_.gpr[slot];
+        else if (layout_.xmm[slot] != kNotPinned && in_xmm(t))
+            v.hint = static_cast<Reg>(16 + layout_.xmm[slot]);
     }
 
     /// Of an operation that is made in its first operand's register, that operand may as well be made where the result
@@ -162,7 +189,7 @@ class Sweep {
 
     void fuse(const Inst& n, Value& v) {
         // An add that leaves its flags too must be an add, not part of an address.
-        if (!s_.opt_.fuse || v.uses == 0 || v.fuse_uses != v.uses || v.pair != kNoRef) return;
+        if (!fuse_ || v.uses == 0 || v.fuse_uses != v.uses || v.pair != kNoRef) return;
         switch (n.op) {
             case Op::kCmp:
             case Op::kCond:
@@ -223,7 +250,7 @@ class Sweep {
             case Op::kExitTrap: return;
             default: break;
         }
-        const unsigned count = ir::info(n.op).arg_count;
+        const unsigned count = kTraits[static_cast<size_t>(n.op)] & kOperands;
         const Ref args[3] = {n.a, n.b, n.c};
         for (unsigned k = count; k-- > 0;)
             if (args[k] != kNoRef) use(args[k], at, i);
@@ -235,7 +262,7 @@ class Sweep {
     /// by computes from the same operands: then that one's EFLAGS are taken.
     void flags(Ref i, const Inst& n, Value& v) {
         const Op op = n.op == Op::kFlSub ? Op::kSub : n.op == Op::kFlAdd ? Op::kAdd : n.op == Op::kFlAdc ? Op::kAdc : Op::kCount;
-        if (op != Op::kCount && s_.opt_.fuse) {
+        if (op != Op::kCount && fuse_) {
             const Ref first = i > kPairWindow ? i - kPairWindow : 0;
             for (Ref j = i; j-- > first;) {
                 const Inst& m = f_[j];
@@ -269,35 +296,35 @@ class Sweep {
         v.pair = kNoRef;
     }
 
-    Selector& s_;
     const ir::Function& f_;
+    const Layout& layout_;
+    const guest::Slot* slots_;
     Value* val_;
-    std::array<uint64_t, 128> slot_dead_;  // epoch in which a later set was seen
-    std::array<Ref, 128> next_set_;
-    std::array<Ref, 128> next_get_;
+    const bool fuse_, dead_sets_;
+    std::array<Slot, 128> slot_;
     Ref barrier_ = 0;                     // next instruction that may fault or leave
     uint32_t epoch_ = 0, fault_epoch_ = 0;
 };
 
 void Selector::sweep() {
     const size_t n = f_->insts.size();
-    values_.resize(n);
+    if (values_.size() < n) values_.resize(n + n / 2);
     Value blank{};
     blank.user = blank.pair = kNoRef;
     blank.mem = Value::kNoMem;
     blank.reg = blank.hint = kNoReg;
+    const Inst* insts = f_->insts.data();
+    Value* values = values_.data();
     for (size_t i = 0; i < n; ++i) {
-        const Inst& in = f_->insts[i];
-        const char result = ir::info(in.op).result[0];
-        values_[i] = blank;
-        values_[i].root = static_cast<Ref>(i);
-        values_[i].type = result == 'B' ? Type::kI32 : result == 'F' ? Type::kFlags : in.type;
+        values[i] = blank;
+        values[i].root = static_cast<Ref>(i);
+        values[i].type = ir::result_type(insts[i]);
     }
     Sweep sweep(*this);
     sweep.run();
-    for (unsigned s = 0; s < arch_.slots.size(); ++s) {
-        if (layout_.gpr[s] != kNotPinned) first_set_[layout_.gpr[s]] = sweep.first_set(s);
-        else if (layout_.xmm[s] != kNotPinned) first_set_[16 + layout_.xmm[s]] = sweep.first_set(s);
+    for (uint32_t m = layout_.pinned; m != 0; m &= m - 1) {
+        const auto g = static_cast<unsigned>(__builtin_ctz(m));
+        first_set_[g] = sweep.first_set(layout_.slot[g]);
     }
 }
 
