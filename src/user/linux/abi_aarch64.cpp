@@ -30,17 +30,8 @@ struct alignas(16) SigContext {
     uint64_t sp, pc, pstate;
     alignas(16) uint8_t records[4096];
 };
-struct UContext {
-    uint64_t flags, link;
-    AltStack stack;
-    uint64_t mask;
-    uint8_t unused[120];
-    SigContext mcontext;
-};
-struct SigFrame {
-    uint8_t info[128];
-    UContext uc;
-};
+using UContext = GenericUContext<SigContext>;
+using SigFrame = GenericSigFrame<SigContext>;
 static_assert(offsetof(UContext, mcontext) == 176 && sizeof(UContext) == 4560 && sizeof(SigFrame) == 4688);
 
 struct RecordHead {

@@ -26,17 +26,8 @@ struct alignas(16) SigContext {
     uint64_t regs[32];  // pc, x1 … x31
     FpState fp;
 };
-struct UContext {
-    uint64_t flags, link;
-    AltStack stack;
-    uint64_t mask;
-    uint8_t unused[120];
-    SigContext mcontext;
-};
-struct SigFrame {
-    uint8_t info[128];
-    UContext uc;
-};
+using UContext = GenericUContext<SigContext>;
+using SigFrame = GenericSigFrame<SigContext>;
 static_assert(sizeof(FpState) == 528 && offsetof(UContext, mcontext) == 176 && sizeof(SigFrame) == 128 + 176 + 784);
 
 constexpr unsigned kRa = 1, kSp = 2, kTp = 4, kA0 = 10, kA7 = 17;

@@ -23,6 +23,7 @@
 #include <cstring>
 
 #include "user/linux/debug.h"
+#include "user/linux/process.h"
 #include "user/linux/signals.h"
 
 namespace myna::user {
@@ -33,17 +34,6 @@ using gdb::ThreadId;
 namespace {
 
 constexpr std::string_view kLate = ",suspend=n", kWait = ",suspend=y", kInherited = "fd:";
-
-/// Where no guest looks for its own files.
-int move_up(int fd) {
-    for (const int high : {1000, 200}) {
-        const int moved = fcntl(fd, F_DUPFD_CLOEXEC, high);
-        if (moved < 0) continue;
-        close(fd);
-        return moved;
-    }
-    return fd;
-}
 
 std::string read_file(int fd) {
     std::string s;

@@ -22,6 +22,16 @@
 
 namespace myna::user {
 
+int move_up(int fd) {
+    for (const int high : {1000, 200}) {
+        const int moved = fcntl(fd, F_DUPFD_CLOEXEC, high);
+        if (moved < 0) continue;
+        close(fd);
+        return moved;
+    }
+    return fd;
+}
+
 namespace {
 
 /// Prints an error the way all of them look; returns the exit code of programs that could not be started.
@@ -58,19 +68,12 @@ std::vector<std::string> guest_environment(const Options& o, char** env) {
     return out;
 }
 
-/// -D: opens the log where no guest looks for its own files.
+/// -D: opens the log.
 int open_log(const Options& o) {
     std::string name = o.log_file;
     if (const size_t at = name.find("%d"); at != std::string::npos) name.replace(at, 2, std::to_string(getpid()));
     const int fd = open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_APPEND, 0666);
-    if (fd < 0) return -1;
-    for (const int high : {1000, 200}) {
-        const int moved = fcntl(fd, F_DUPFD_CLOEXEC, high);
-        if (moved < 0) continue;
-        close(fd);
-        return moved;
-    }
-    return fd;
+    return fd < 0 ? -1 : move_up(fd);
 }
 
 void name_process(Process& p, int fd) {

@@ -14,6 +14,9 @@ int run_program(Options& o, char** env);
 /// exit_group.
 [[noreturn]] void exit_process(Thread& t, int code);
 
+/// `fd` moved to where no guest looks for its own files, and closed on exec; itself where that is not possible.
+int move_up(int fd);
+
 /// The state of a Thread while a vfork child uses it.
 class SavedThread {
   public:

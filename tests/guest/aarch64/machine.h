@@ -9,8 +9,10 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "guest/common/arch.h"
+#include "guest/common/seed.h"
 #include "jit/engine.h"
 
 namespace myna::guest::aarch64::test {
@@ -43,5 +45,7 @@ class Machine {
 std::unique_ptr<Machine> make_myna(const CpuConfig& cpu, const jit::EngineOptions& options);
 /// Unicorn 2 (QEMU 5.0's core, cpu max), or nullptr where it is not available.
 std::unique_ptr<Machine> make_unicorn();
+/// Ours of cpu max on such a host (interp: the evaluator), and Unicorn; both with the same data.
+std::pair<std::unique_ptr<Machine>, std::unique_ptr<Machine>> make_pair_for(const myna::test::HostMask& host);
 
 }  // namespace myna::guest::aarch64::test

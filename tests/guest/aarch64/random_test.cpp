@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <tuple>
 
 #include "guest/aarch64/cpu_models.h"
 #include "guest/common/seed.h"
@@ -16,25 +17,11 @@
 namespace myna::guest::aarch64::test {
 namespace {
 
-/// The host masks, and one more "host" that is the evaluator.
-std::vector<myna::test::HostMask> engines() {
-    auto all = myna::test::host_masks();
-    all.push_back({"interp", {}});
-    return all;
-}
-
 class RandomStreams : public ::testing::TestWithParam<myna::test::HostMask> {
   protected:
     void SetUp() override {
-        jit::EngineOptions options;
-        options.cache_bytes = size_t{16} << 20;
-        options.host_mask = GetParam().features;
-        if (std::string_view(GetParam().name) == "interp") options.accel = jit::Accel::kInterp;
-        ours_ = make_myna(*parse_cpu("max"), options);
-        oracle_ = make_unicorn();
+        std::tie(ours_, oracle_) = make_pair_for(GetParam());
         if (oracle_ == nullptr) GTEST_SKIP() << "Unicorn is not available";
-        Rng rng(7);
-        for (size_t i = 0; i < kDataSize; ++i) ours_->data()[i] = oracle_->data()[i] = static_cast<uint8_t>(rng());
     }
 
     struct Outcome {
@@ -117,7 +104,7 @@ class RandomStreams : public ::testing::TestWithParam<myna::test::HostMask> {
     std::unique_ptr<Machine> ours_, oracle_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Host, RandomStreams, ::testing::ValuesIn(engines()), [](const auto& mask) { return mask.param.name; });
+INSTANTIATE_TEST_SUITE_P(Host, RandomStreams, ::testing::ValuesIn(myna::test::engines()), [](const auto& mask) { return mask.param.name; });
 
 TEST_P(RandomStreams, OneBaseInstruction) { run(maker(true, false), 1, 5'000, 0); }
 TEST_P(RandomStreams, BaseInstructions) { run(maker(true, false), 12, 1'500, 0); }

@@ -2,8 +2,12 @@
 #include <unicorn/unicorn.h>
 
 #include <cstring>
+#include <random>
+#include <string_view>
 #include <vector>
 
+#include "guest/aarch64/cpu_models.h"
+#include "guest/common/decode_row.h"
 #include "machine.h"
 
 namespace myna::guest::aarch64::test {
@@ -77,5 +81,17 @@ class UnicornMachine final : public Machine {
 }  // namespace
 
 std::unique_ptr<Machine> make_unicorn() { return UnicornMachine::open(); }
+
+std::pair<std::unique_ptr<Machine>, std::unique_ptr<Machine>> make_pair_for(const myna::test::HostMask& host) {
+    jit::EngineOptions options;
+    options.cache_bytes = size_t{16} << 20;
+    options.host_mask = host.features;
+    if (std::string_view(host.name) == "interp") options.accel = jit::Accel::kInterp;
+    auto ours = make_myna(*parse_cpu("max"), options);
+    auto oracle = make_unicorn();
+    Rng rng(7);
+    for (size_t i = 0; oracle != nullptr && i < kDataSize; ++i) ours->data()[i] = oracle->data()[i] = static_cast<uint8_t>(rng());
+    return {std::move(ours), std::move(oracle)};
+}
 
 }  // namespace myna::guest::aarch64::test

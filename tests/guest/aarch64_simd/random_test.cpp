@@ -9,6 +9,7 @@
 #include <cstring>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "guest/aarch64/cpu_models.h"
 #include "guest/common/seed.h"
@@ -61,25 +62,11 @@ std::optional<uint32_t> make(const DecodeRow& row, Rng& rng) {
     return raw;
 }
 
-/// The host masks, and one more "host" that is the evaluator.
-std::vector<myna::test::HostMask> engines() {
-    auto all = myna::test::host_masks();
-    all.push_back({"interp", {}});
-    return all;
-}
-
 class Aarch64SimdRandom : public ::testing::TestWithParam<myna::test::HostMask> {
   protected:
     void SetUp() override {
-        jit::EngineOptions options;
-        options.cache_bytes = size_t{16} << 20;
-        options.host_mask = GetParam().features;
-        if (std::string_view(GetParam().name) == "interp") options.accel = jit::Accel::kInterp;
-        ours_ = make_myna(*parse_cpu("max"), options);
-        oracle_ = make_unicorn();
+        std::tie(ours_, oracle_) = make_pair_for(GetParam());
         if (oracle_ == nullptr) GTEST_SKIP() << "Unicorn is not available";
-        Rng rng(7);
-        for (size_t i = 0; i < kDataSize; ++i) ours_->data()[i] = oracle_->data()[i] = static_cast<uint8_t>(rng());
         const char* only = std::getenv("MYNA_A64_ROWS");
         for (const DecodeRow& row : decode_table().rows)
             if (is_simd(row) && !unicorn_lacks(row) && (only == nullptr || row.name.find(only) != std::string_view::npos))
@@ -165,7 +152,7 @@ class Aarch64SimdRandom : public ::testing::TestWithParam<myna::test::HostMask> 
     std::vector<const DecodeRow*> rows_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Host, Aarch64SimdRandom, ::testing::ValuesIn(engines()), [](const auto& mask) { return mask.param.name; });
+INSTANTIATE_TEST_SUITE_P(Host, Aarch64SimdRandom, ::testing::ValuesIn(myna::test::engines()), [](const auto& mask) { return mask.param.name; });
 
 TEST_P(Aarch64SimdRandom, EachRow) { each_row(static_cast<unsigned>(10 * myna::test::rounds()), 0); }
 TEST_P(Aarch64SimdRandom, EachRowInAllRoundingModes) {

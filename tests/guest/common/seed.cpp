@@ -25,4 +25,10 @@ const std::vector<HostMask>& host_masks() {
     return masks;
 }
 
+std::vector<HostMask> engines() {
+    auto all = host_masks();
+    all.push_back({"interp", {}});
+    return all;
+}
+
 }  // namespace myna::test

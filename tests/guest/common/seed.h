@@ -38,5 +38,7 @@ struct HostMask {
 };
 /// all: nothing masked; avx2: no AVX-512; avx: no AVX2 either; sse42: nothing that is newer.
 const std::vector<HostMask>& host_masks();
+/// The same, and one more "host" that is the evaluator: interp.
+std::vector<HostMask> engines();
 
 }  // namespace myna::test
