@@ -46,6 +46,13 @@ int64_t host_sigaction(int sig, const HostAction* act, HostAction* old) noexcept
 
 uint64_t label(const char* l) noexcept { return reinterpret_cast<uint64_t>(l); }
 
+/// The host's mask after t.sigmask has changed; `before`: what it was. Fault signals are never in it, so handling one of
+/// those costs no call. With a signal in the slot all is blocked anyway, until deliver_signals sets the mask.
+void change_host_mask(Thread& t, uint64_t before) noexcept {
+    const uint64_t mask = host_mask(t.sigmask);
+    if (mask != before) t.syscall(SYS_rt_sigprocmask, SIG_SETMASK, arg(&mask), 0, 8);
+}
+
 /// A fault outside of guest code that nothing expects: our own bug. Says so and lets it be fatal.
 void report_own_fault(int sig, uint64_t rip, const siginfo_t* info) {
     char text[160];
@@ -317,6 +324,7 @@ void force_signal(Thread& t, const siginfo_t& fault, uint64_t fault_code) {
     if (t.trace.on != 0 && trace_signal_delivery(t, info) == 0) return;
     if (!debugged(t, info)) return;
     const int sig = info.si_signo;
+    const uint64_t before = host_mask(t.sigmask);
     if (t.process.strace) trace_signal(t, info);
     if (is_fault_signal(sig) || sig == SIGSYS) {
         SignalAction& a = t.actions->action[sig];
@@ -329,8 +337,7 @@ void force_signal(Thread& t, const siginfo_t& fault, uint64_t fault_code) {
         act_on(t, info);  // the tracer chose another
     }
     // With a signal in the slot everything stays blocked until it is delivered; the safe call sees to that.
-    const uint64_t mask = host_mask(t.sigmask);
-    t.syscall(SYS_rt_sigprocmask, SIG_SETMASK, arg(&mask), 0, 8);
+    change_host_mask(t, before);
 }
 
 bool block_signals(Thread& t) noexcept {
@@ -425,6 +432,7 @@ int64_t sys_rt_sigreturn(Thread& t) {
         force_signal(t, info);
         return kNoReturnValue;
     }
+    const uint64_t before = host_mask(t.sigmask);
     t.sigmask = r.mask & ~kUnblockable;
     if ((r.stack.flags & ~(kSsOnstack | kSsDisable | kSsAutodisarm)) == 0 && !on_stack(t.altstack, t.sp())) {
         t.altstack = r.stack;
@@ -433,9 +441,7 @@ int64_t sys_rt_sigreturn(Thread& t) {
     }
     t.vcpu->state_changed();
     if ((t.held & ~t.sigmask) != 0) t.signal_pending = t.signal_pending | kHeld;
-    // Interrupted: deliver_signals sets the mask.
-    const uint64_t mask = host_mask(t.sigmask);
-    t.syscall(SYS_rt_sigprocmask, SIG_SETMASK, arg(&mask), 0, 8);
+    change_host_mask(t, before);  // interrupted: deliver_signals sets it
     return kNoReturnValue;
 }
 
