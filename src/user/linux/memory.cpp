@@ -367,6 +367,7 @@ int AddressSpace::copy_out_again(uint64_t to, const void* from, size_t n) noexce
 // ---- code pages
 
 bool AddressSpace::executable(uint64_t addr, uint64_t len) {
+    if (addr >= layout_.limit || len > layout_.limit - addr) return false;  // addr + len may wrap
     const std::lock_guard l(lock_);
     return map_.covered(addr, addr + len, PROT_EXEC);
 }

@@ -79,6 +79,7 @@ bool RegionMap::free(uint64_t start, uint64_t end) const noexcept {
 }
 
 bool RegionMap::covered(uint64_t start, uint64_t end, uint8_t prot) const noexcept {
+    if (end < start) return false;  // beyond the last address
     uint64_t at = start;
     for (size_t i = index_above(start); at < end; ++i) {
         if (i == regions_.size() || regions_[i].start > at || (regions_[i].prot & prot) != prot) return false;
