@@ -140,13 +140,15 @@ void Translator::log_block(const ir::Function& f, const Block& b) {
         append("----------------\nIN: mode=%x\n", f.mode);
         for (unsigned i = 0; i < b.guest_insns; ++i) {
             const uint64_t pc = b.insn_pc(i);
-            uint8_t raw[16];
-            // The bytes were readable a moment ago; the longest instruction of the fixed-width guests is 4 bytes.
-            std::memcpy(raw, reinterpret_cast<const void*>(opt_.guest_base + pc), 4);
-            unsigned length = 0;
-            const std::string insn = arch_.disassemble(pc, {raw, 4}, &length);
+            // What the lifter read was readable a moment ago; behind it, or where it could read nothing, may be no memory.
+            uint8_t raw[4];
+            unsigned have = 0, length = 0;
+            for (const ir::GuestRange& r : std::span(b.ranges, b.range_count))
+                if (pc - r.pc < r.bytes) have = static_cast<unsigned>(std::min<uint64_t>(sizeof raw, r.bytes - (pc - r.pc)));
+            if (have != 0) std::memcpy(raw, reinterpret_cast<const void*>(opt_.guest_base + pc), have);
+            const std::string insn = have != 0 ? arch_.disassemble(pc, {raw, have}, &length) : "(no code here)";
             append("0x%08llx:  ", static_cast<unsigned long long>(pc));
-            for (unsigned k = length; k-- > 0;) append("%02x", raw[k]);
+            for (unsigned k = std::min(length, have); k-- > 0;) append("%02x", raw[k]);
             text += length == 2 ? "      " : "  ";
             text += insn.empty() ? "(undefined)" : insn;
             text += '\n';

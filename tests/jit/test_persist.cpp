@@ -144,6 +144,31 @@ TEST_F(PersistTest, AnyDifferenceInTheKeyIsRefused) {
     EXPECT_EQ(engine->save_block(memory.pc(0), vcpu->header().mode).error().kind, ErrorKind::kUnsupported);
 }
 
+TEST_F(PersistTest, OffsetsThatLeadAnywhereAreDropped) {
+    start(keeping());
+    const auto blocks = translate_and_save();
+    const persist::Key key = engine->persist_key();
+    const auto with_exit = std::find_if(blocks.begin(), blocks.end(), [](const SavedBlock& b) { return !b.exits.empty() && !b.faults.empty(); });
+    ASSERT_NE(with_exit, blocks.end());
+    const auto expect_dropped = [&](const char* what, auto change) {
+        SavedBlock b = *with_exit;
+        change(b);
+        const auto r = persist::parse(persist::serialise(key, std::vector{b}), key);
+        ASSERT_TRUE(r);
+        EXPECT_EQ(r->dropped, 1u) << what;
+    };
+    const auto size = static_cast<uint32_t>(with_exit->code.size());
+    expect_dropped("a jump across the words that are patched", [](SavedBlock& b) { b.exits[0].disp_offset = 5; });
+    expect_dropped("a jump behind the code", [&](SavedBlock& b) { b.exits[0].disp_offset = (size + 7) & ~7u; });
+    expect_dropped("a jump far away", [](SavedBlock& b) { b.exits[0].disp_offset = 0xfffffff8; });
+    expect_dropped("a stub behind the code", [&](SavedBlock& b) { b.exits[0].stub_offset = size - 4; });
+    expect_dropped("a field behind the code", [&](SavedBlock& b) { b.stub_fields.push_back(size - 3); });
+    expect_dropped("a fault of no instruction", [](SavedBlock& b) { b.faults[0].insn_index = static_cast<uint32_t>(b.guest_pcs.size()); });
+    expect_dropped("faults out of order", [&](SavedBlock& b) { b.faults.insert(b.faults.begin(), {size, 0, b.faults[0].flags}); });
+    expect_dropped("code that wraps", [](SavedBlock& b) { b.ranges.push_back({~uint64_t{0} - 3, 8, 0}); });
+    expect_dropped("no code", [](SavedBlock& b) { b.code.clear(), b.exits.clear(), b.faults.clear(), b.stub_fields.clear(); });
+}
+
 TEST_F(PersistTest, DamagedFilesAreErrorsOrLoseBlocks) {
     start(keeping());
     const auto blocks = translate_and_save();

@@ -72,8 +72,9 @@ bool sound(const SavedBlock& b) {
     if (b.code.empty() || b.guest_pcs.empty() || b.ranges.empty() || b.ranges[0].pc != b.pc) return false;
     for (const uint32_t f : b.stub_fields)
         if (!fits(f, 4)) return false;
+    // Jumps are patched while others run them: each rel32 lies within eight aligned bytes (blocks are aligned to 16).
     for (const x64::ExitSite& e : b.exits)
-        if (!fits(e.disp_offset, 4) || !fits(e.stub_offset, x64::kExitStubCall + sizeof(x64::ExitStubData))) return false;
+        if (!fits(e.disp_offset, 4) || e.disp_offset % 8 > 4 || !fits(e.stub_offset, x64::kExitStubCall + sizeof(x64::ExitStubData))) return false;
     for (size_t n = 0; n < b.faults.size(); ++n) {
         const x64::FaultPoint& f = b.faults[n];
         if (!fits(f.host_offset, 0) || f.insn_index >= b.guest_pcs.size() || f.flags > x64::FlagForm::kAdd) return false;
