@@ -332,10 +332,24 @@ Task<Result<void>> BlockMapNode::close() { return Node::close(); }
 Task<Result<CheckResult>> BlockMapNode::check_places(uint64_t data_start) {
     using K = Place::Kind;
     CheckResult out;
-    const auto note = [&](std::string text) {
-        if (out.messages.size() < 1000) out.messages.push_back(std::move(text));
-    };
+    constexpr size_t kMostMessages = 1000;
     std::vector<uint64_t> taken;
+    // A table may say the same place a billion times: such are counted and forgotten before they fill the memory.
+    size_t fold_at = 1 << 20;
+    const auto fold = [&] {
+        std::sort(taken.begin(), taken.end());
+        size_t kept = 0;
+        for (const uint64_t host : taken) {
+            if (kept == 0 || taken[kept - 1] != host) {
+                taken[kept++] = host;
+                continue;
+            }
+            ++out.corruptions;
+            if (out.messages.size() < kMostMessages) out.messages.push_back("ERROR: two blocks share the bytes at offset " + std::to_string(host));
+        }
+        taken.resize(kept);
+        fold_at = std::max<size_t>(1 << 20, kept * 2);
+    };
     uint64_t previous = 0;
     out.total_clusters = blocks();
     for (uint64_t b = 0; b < blocks();) {
@@ -345,20 +359,21 @@ Task<Result<CheckResult>> BlockMapNode::check_places(uint64_t data_start) {
         const uint64_t n = std::max<uint64_t>(1, std::min(p->blocks, blocks() - b));
         if (p->kind == K::kBad || (p->kind == K::kData && (p->host < data_start || p->host >= file_->size()))) {
             ++out.corruptions;
-            note("ERROR: block " + std::to_string(b) + " is at offset " + std::to_string(p->host) + ", outside the image's data");
+            if (out.messages.size() < kMostMessages) out.messages.push_back("ERROR: block " + std::to_string(b) + " is at offset " + std::to_string(p->host) + ", outside the image's data");
         } else if (p->kind == K::kData || p->kind == K::kPartial) {
             taken.push_back(p->host);
+            if (taken.size() >= fold_at) fold();
             ++out.allocated_clusters;
             if (previous != 0 && p->host != previous + block_bytes_) ++out.fragmented_clusters;
             previous = p->host;
         }
         b += n;
     }
-    std::sort(taken.begin(), taken.end());
+    fold();
     for (size_t i = 1; i < taken.size(); ++i)
         if (taken[i] - taken[i - 1] < block_bytes_) {
             ++out.corruptions;
-            note("ERROR: two blocks share the bytes at offset " + std::to_string(taken[i]));
+            if (out.messages.size() < kMostMessages) out.messages.push_back("ERROR: two blocks share the bytes at offset " + std::to_string(taken[i]));
         }
     out.image_end_offset = taken.empty() ? data_start : taken.back() + block_bytes_;
     co_return out;

@@ -106,7 +106,10 @@ class ParallelsNode final : public BlockMapNode {
         for (uint64_t b = 0; b < entries_; ++b) {
             auto e = co_await bat_.get(kHeaderBytes + b * 4);
             if (!e) co_return std::unexpected(e.error());
-            if (const uint64_t host = le32(*e) * unit_; host != 0) next_ = std::max(next_, host + block_bytes_);
+            const uint64_t host = le32(*e) * unit_;
+            // Space behind such a block would make the file as long as the damaged entry says.
+            if (host >= file_->size()) co_return corrupt("the table entry of block " + std::to_string(b) + " points outside the image (offset " + std::to_string(host) + "); the image is damaged");
+            if (host != 0) next_ = std::max(next_, host + block_bytes_);
         }
         if (next_ % unit_ != 0) next_ += unit_ - next_ % unit_;
         co_return co_await mark(kInUse);
