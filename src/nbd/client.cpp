@@ -44,9 +44,12 @@ Task<Result<void>> Client::request(Pending& p, uint16_t flags, const IoVec* payl
     IoVec all(w.data().data(), w.data().size());
     if (payload != nullptr)
         for (const iovec& part : payload->parts()) all.add(part.iov_base, part.iov_len);
+    bool sent = true;
     if (auto r = co_await stream_->write(all); !r) {
-        stream_->shutdown();  // the reader ends and with it every request
-        if (pending_.erase(cookie) != 0) co_return std::unexpected(gone());
+        // The reader ends, and with it every request. It may be in the middle of a reply to this one, which a server that
+        // lies can send before it has read the request: until it is done, `p` and the buffer stay.
+        sent = false;
+        stream_->shutdown();
     }
     struct Wait {
         Pending& p;
@@ -55,6 +58,7 @@ Task<Result<void>> Client::request(Pending& p, uint16_t flags, const IoVec* payl
         void await_resume() const noexcept {}
     };
     co_await Wait{p};
+    if (!sent) co_return std::unexpected(gone());
     if (p.error) co_return std::unexpected(std::move(*p.error));
     co_return Result<void>{};
 }
