@@ -61,15 +61,32 @@ function(myna_test name)
   endif()
 endfunction()
 
-# myna_fuzzer(name DEPS libs... SOURCES files...): a libFuzzer program; built only with the fuzz preset.
+# myna_fuzzer(name DEPS libs... SOURCES files... [NAMES names...]): with the fuzz preset a libFuzzer program, else the same
+# function under replay.cpp, and a test fuzz.<name> that gives it inputs (make-corpus's, corpus/<name>) and changes of them.
+# NAMES: the program is called by these names, and finds out by which; each has its test.
 function(myna_fuzzer name)
+  cmake_parse_arguments(ARG "" "" "DEPS;SOURCES;NAMES" ${ARGN})
+  set(out ${CMAKE_BINARY_DIR}/fuzz)
   if(NOT MYNA_FUZZ)
+    list(APPEND ARG_SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/replay.cpp)
+  endif()
+  add_executable(fuzz_${name} ${ARG_SOURCES})
+  set_target_properties(fuzz_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${out} OUTPUT_NAME ${name})
+  target_link_libraries(fuzz_${name} PRIVATE myna_options ${ARG_DEPS} $<$<BOOL:${MYNA_FUZZ}>:-fsanitize=fuzzer>)
+  file(MAKE_DIRECTORY ${out})
+  foreach(called ${ARG_NAMES})
+    file(CREATE_LINK ${name} ${out}/${called} SYMBOLIC)
+  endforeach()
+  if(MYNA_FUZZ)
     return()
   endif()
-  cmake_parse_arguments(ARG "" "" "DEPS;SOURCES" ${ARGN})
-  add_executable(${name} ${ARG_SOURCES})
-  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
-  target_link_libraries(${name} PRIVATE myna_options ${ARG_DEPS} -fsanitize=fuzzer)
+  if(NOT ARG_NAMES)
+    set(ARG_NAMES ${name})
+  endif()
+  foreach(called ${ARG_NAMES})
+    add_test(NAME fuzz.${called} COMMAND ${out}/${called} ${CMAKE_BINARY_DIR}/fuzz-corpus/${called} ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${called})
+    set_tests_properties(fuzz.${called} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77 LABELS fuzz WORKING_DIRECTORY ${out} FIXTURES_REQUIRED fuzz_corpus)
+  endforeach()
 endfunction()
 
 # myna_decoder(target arch): generates decoder, disassembler and generator of src/guest/<arch>/insn.decode.

@@ -1,12 +1,19 @@
-// Any bytes as a disk image of one format (MYNA_FUZZ_FORMAT): opened, read, asked for its block status and checked; then
-// opened for writing, written to, repaired and closed. An answer or an error, in bounded memory and time.
+// Any bytes as a disk image of one format, which the program's name tells (image_qcow2): opened, read, asked for its block
+// status and checked; then opened for writing, written to, repaired and closed. An answer or an error, in bounded memory
+// and time.
 //
-// tests/fuzz/image-corpus makes a corpus of real images.
+// An image is mostly zeroes, so an input is a packed image:
+//
+//   u32 bytes of the image   u8 pieces   (u24 where, u8 length) for each piece   the pieces' bytes, one after the other
+//
+// All little endian, where and length in sectors of 512 bytes; what the input does not have is zero. tests/fuzz/make-corpus
+// packs real images.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "block/graph/graph.h"
@@ -15,6 +22,33 @@ using namespace myna;
 using namespace myna::block;
 
 namespace {
+
+std::string format;
+
+constexpr size_t kSector = 512;
+constexpr uint32_t kLargest = 256 << 20;
+
+/// The image that `data` packs, as an anonymous file; -1 when the host has none left.
+int unpack(const uint8_t* data, size_t size) {
+    const int fd = memfd_create("image", MFD_CLOEXEC);
+    if (fd < 0 || size < 5) return fd;
+    uint32_t bytes = 0;
+    std::memcpy(&bytes, data, 4);
+    bytes %= kLargest + 1;
+    const size_t pieces = std::min<size_t>(data[4], (size - 5) / 4);
+    size_t at = 5 + pieces * 4;
+    bool ok = ftruncate(fd, bytes) == 0;
+    for (size_t i = 0; i < pieces; ++i) {
+        const uint8_t* p = data + 5 + i * 4;
+        const uint64_t where = (p[0] | uint32_t{p[1]} << 8 | uint32_t{p[2]} << 16) * kSector;
+        const size_t given = std::min((p[3] == 0 ? 256 : p[3]) * kSector, size - at);
+        if (where < bytes) ok &= pwrite(fd, data + at, std::min<size_t>(given, bytes - where), static_cast<off_t>(where)) >= 0;
+        at += given;
+    }
+    if (ok) return fd;
+    close(fd);
+    return -1;
+}
 
 Task<void> use(Node& n, bool writing) {
     std::vector<uint8_t> buf(70000, 0x5a);
@@ -43,10 +77,10 @@ Task<void> use(Node& n, bool writing) {
 
 Task<void> try_image(Graph& graph, std::string name, bool writing) {
     OpenOptions o;
-    o.options = {{"driver", MYNA_FUZZ_FORMAT}, {"file", {{"driver", "file"}, {"filename", name}, {"locking", "off"}}}};
+    o.options = {{"driver", format}, {"file", {{"driver", "file"}, {"filename", name}, {"locking", "off"}}}};
     o.read_only = !writing;
     o.no_backing = true;
-    o.no_io = std::string_view(MYNA_FUZZ_FORMAT) == "luks";  // a password takes as long as the image wants
+    o.no_io = format == "luks";  // a password takes as long as the image wants
     auto node = co_await graph.open_tree(std::move(o));
     if (!node) {
         if (node.error().message.empty()) std::abort();
@@ -58,17 +92,26 @@ Task<void> try_image(Graph& graph, std::string name, bool writing) {
 
 }  // namespace
 
+extern "C" int LLVMFuzzerInitialize(int*, char*** argv) {
+    const std::string name = (*argv)[0];
+    const size_t at = name.rfind("image_");
+    if (at == std::string::npos) {
+        std::fprintf(stderr, "image: call it by the name of a format, as in image_qcow2\n");
+        std::exit(2);
+    }
+    format = name.substr(at + 6);
+    return 0;
+}
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     static const auto reactor = io::Reactor::create(io::Aio::kAuto, 1);
     if (!reactor) return 0;
     Graph graph(**reactor);
-    const int fd = memfd_create("image", MFD_CLOEXEC);
+    const int fd = unpack(data, size);
     if (fd < 0) return 0;
-    if (write(fd, data, size) == static_cast<ssize_t>(size)) {
-        const std::string name = "/proc/self/fd/" + std::to_string(fd);
-        (*reactor)->run(try_image(graph, name, false));
-        (*reactor)->run(try_image(graph, name, true));
-    }
+    const std::string name = "/proc/self/fd/" + std::to_string(fd);
+    (*reactor)->run(try_image(graph, name, false));
+    (*reactor)->run(try_image(graph, name, true));
     close(fd);
     return 0;
 }

@@ -26,7 +26,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         for (const uint32_t f : b.stub_fields)
             if (f + uint64_t{4} > b.code.size()) std::abort();
         for (const auto& e : b.exits)
-            if (e.disp_offset + uint64_t{4} > b.code.size() || e.stub_offset + uint64_t{13} > b.code.size()) std::abort();
+            if (e.disp_offset + uint64_t{4} > b.code.size() || e.disp_offset % 8 > 4 || e.stub_offset + uint64_t{13} > b.code.size()) std::abort();
         for (const auto& f : b.faults)
             if (f.insn_index >= b.guest_pcs.size()) std::abort();
     }
