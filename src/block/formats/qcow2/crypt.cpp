@@ -60,8 +60,6 @@ Task<Result<void>> Qcow2Node::write_encrypted(uint64_t host, uint64_t guest, con
     std::vector<uint8_t> bytes(align_up(from.size(), 512));
     from.copy_to(bytes.data());
     co_await cipher_->apply(reactor_, (h_.crypt == Crypt::kLuks ? host : guest) / 512, bytes, true);
-    if (host + bytes.size() > data().size())
-        if (auto r = co_await data().grow_to(host + bytes.size()); !r) co_return r;
     const IoVec stored(bytes.data(), bytes.size());
     co_return co_await data().write(host, stored);
 }

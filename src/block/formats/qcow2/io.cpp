@@ -80,6 +80,8 @@ Task<Result<void>> Qcow2Node::do_read(uint64_t offset, const IoVec& into) {
     struct UnderWay {
         unsigned& n;
         explicit UnderWay(unsigned& count) : n(count) { ++n; }
+        UnderWay(const UnderWay&) = delete;
+        UnderWay& operator=(const UnderWay&) = delete;
         ~UnderWay() { --n; }
     } const reading(reads_under_way_);
     for (uint64_t done = 0; done < into.size();) {
@@ -169,6 +171,21 @@ Task<Result<Qcow2Node::L2Ref>> Qcow2Node::own_l2(uint64_t offset) {
     co_return out;
 }
 
+Task<Result<void>> Qcow2Node::reach(uint64_t end) {
+    constexpr uint64_t kStep = 64u << 20;
+    if (end <= file_->size()) co_return Result<void>{};
+    // Not behind what the refcount block of the last cluster counts: the next block must find its own stretch unused.
+    const uint64_t counted = align_up(end, refcounts_per_block() << h_.cluster_bits);
+    grown_ahead_ = true;
+    co_return co_await file_->grow_to(std::min(align_up(end, kStep), counted));
+}
+
+Task<Result<void>> Qcow2Node::reach_data(uint64_t end) {
+    if (!data_file_) co_return co_await reach(end);
+    // A data file is as long as the disk at most: it may be a raw image of its own.
+    co_return co_await data_file_->grow_to(std::min(end, std::max(size_, data_file_->size())));
+}
+
 /// Writes within one L2 table: in place where a cluster of our own is there, else to new clusters.
 Task<Result<void>> Qcow2Node::write_piece(uint64_t offset, const IoVec& from) {
     const uint64_t cluster = h_.cluster_size();
@@ -195,7 +212,7 @@ Task<Result<void>> Qcow2Node::write_piece(uint64_t offset, const IoVec& from) {
                 }
             }
             if (n > 0) {
-                if (auto r = co_await data().grow_to(host + n); !r) co_return r;
+                if (auto r = co_await reach_data(host + n); !r) co_return r;
                 const IoVec part = rest.slice(0, n);
                 if (auto r = h_.crypt == Crypt::kNone ? co_await data().write(host, part) : co_await write_encrypted(host, at, part); !r) co_return r;
             }
@@ -227,6 +244,7 @@ Task<Result<uint64_t>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) 
         }
     }
     if (count == 0) co_return uint64_t{0};
+    bool fresh = false;
     uint64_t host = begin;  // in a data file: offsets follow the guest's, nothing else lives there
     if (!data_file_) {
         const auto alone = co_await map_.lock();
@@ -234,6 +252,7 @@ Task<Result<uint64_t>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) 
         if (!got) co_return std::unexpected(got.error());
         host = got->first;
         count = got->second;
+        fresh = allocated_fresh_ && h_.crypt == Crypt::kNone;  // zeroes on disk are not zeroes to a cipher
     }
     const uint64_t end = std::min(begin + (count << h_.cluster_bits), size_);
     const uint64_t to = std::min(offset + from.size(), begin + (count << h_.cluster_bits));
@@ -241,18 +260,20 @@ Task<Result<uint64_t>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) 
     IoVec whole;
     std::vector<uint8_t> head(offset - begin), tail(end > to ? end - to : 0);
     Result<void> result;
+    uint64_t skipped = 0;  // zeroes at the edges of clusters that read as zeroes need no writing
     if (!head.empty()) {
         result = co_await do_read(begin, IoVec(head.data(), head.size()));
-        whole.add(head.data(), head.size());
+        if (fresh && io::is_zero(head)) skipped = head.size();
+        else whole.add(head.data(), head.size());
     }
     const IoVec middle = from.slice(0, to - offset);
     for (const iovec& p : middle.parts()) whole.add(p.iov_base, p.iov_len);
     if (result && !tail.empty()) {
         result = co_await do_read(to, IoVec(tail.data(), tail.size()));
-        whole.add(tail.data(), tail.size());
+        if (!fresh || !io::is_zero(tail)) whole.add(tail.data(), tail.size());
     }
-    if (result) result = co_await data().grow_to(data_file_ ? host + whole.size() : host + (count << h_.cluster_bits));
-    if (result) result = h_.crypt == Crypt::kNone ? co_await data().write(host, whole) : co_await write_encrypted(host, begin, whole);
+    if (result) result = co_await reach_data(host + (count << h_.cluster_bits));
+    if (result) result = h_.crypt == Crypt::kNone ? co_await data().write(host + skipped, whole) : co_await write_encrypted(host, begin, whole);
     const auto alone = co_await map_.lock();
     if (!result) {
         if (!data_file_) free_later(host, count << h_.cluster_bits);

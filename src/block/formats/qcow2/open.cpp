@@ -37,6 +37,7 @@ Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
     h_ = std::move(*h);
     size_ = h_.size;
     const uint64_t cluster = h_.cluster_size();
+    fresh_from_ = clusters_of(file_->size());
     limits_.request_alignment = 1;
     limits_.zeroes_alignment = limits_.discard_alignment = static_cast<uint32_t>(cluster);
     l2_cache_ = TableCache(std::max<size_t>(16, kL2CacheBytes / cluster));
@@ -107,6 +108,12 @@ Task<Result<void>> Qcow2Node::close() {
         if (bitmaps_changed_) r = co_await store_bitmaps();
         if (auto f = co_await flush(); !f && r) r = f;
         if (r && !frees_.empty()) r = co_await flush();
+        if (r && grown_ahead_) {
+            const auto alone = co_await map_.lock();
+            // Down to what was ever used, and never below what was there: counts that are wrong must not cost data.
+            if (const uint64_t end = fresh_from_ << h_.cluster_bits; end < file_->size()) r = co_await file_->truncate(end);
+            grown_ahead_ = false;
+        }
     }
     if (data_file_)
         if (auto d = co_await data_file_->close(); !d && r) r = d;

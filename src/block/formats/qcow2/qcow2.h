@@ -6,6 +6,7 @@
 // Order on disk, so that a cut at any write leaves a good image with leaks at worst:
 //   1. refcount blocks that count more   2. barrier   3. L2 tables   4. barrier   5. L1 entries, header
 //   6. barrier   7. refcounts of what was freed (and only now it may be allocated again)
+// Internal snapshots change counts and copied flags together: the dirty bit stands in the header meanwhile.
 // Nothing of 1-7 is written before flush() or before a table has to leave the cache.
 //
 // Locks: map_ is taken shared to look up, alone to change tables; data moves with neither. Every write holds a
@@ -18,6 +19,7 @@
 #include <map>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "block/formats/crypto/luks_header.h"
@@ -141,6 +143,8 @@ class Qcow2Node final : public Node {
     Task<Result<std::pair<uint64_t, uint64_t>>> allocate(uint64_t count, bool exact);
     /// The clusters lose a reference once the tables that named them are on disk.
     void free_later(uint64_t host, uint64_t bytes);
+    /// Refuses clusters that the counts call free although a table of this image lies there.
+    [[nodiscard]] Result<void> refuse_tables(uint64_t cluster, uint64_t count);
     Task<Result<void>> apply_frees();
 
     // ---- mapping (mapping.cpp)
@@ -177,6 +181,9 @@ class Qcow2Node final : public Node {
     void forget_compressed(uint64_t begin, uint64_t end);
     Task<Result<void>> read_backing(uint64_t offset, const IoVec& into);
     Task<Result<void>> read_compressed(const Mapping& m, uint64_t offset, const IoVec& into);
+    /// Lets the file (the file of the data) reach `end`, in large steps: changing its length waits for all that is under way.
+    Task<Result<void>> reach(uint64_t end);
+    Task<Result<void>> reach_data(uint64_t end);
     Task<Result<void>> write_piece(uint64_t offset, const IoVec& from);
     /// Returns how many bytes it wrote; 0 when the first cluster can be written in place by now.
     Task<Result<uint64_t>> write_new(uint64_t offset, const IoVec& from);
@@ -229,10 +236,15 @@ class Qcow2Node final : public Node {
     io::SharedMutex map_;
     io::Mutex evicting_;                     // one at a time writes L2 tables to make room
     std::list<InFlight> in_flight_;          // in the order of their claims
+    std::unordered_set<uint64_t> table_clusters_;  // where the tables that were there at the first allocation lie
+    uint64_t fresh_from_ = 0;                // clusters from here on were never used: they read as zeroes
+    bool allocated_fresh_ = false;           // whether the last allocate() gave only such clusters
+    bool grown_ahead_ = false;               // the file is longer than what is used; close() cuts it
     uint64_t next_free_ = 0;                 // cluster where the search for free ones begins
     uint64_t compressed_next_ = 0;           // where the next compressed bytes may go (0: nowhere yet)
     std::map<uint64_t, uint64_t> frees_;     // host cluster -> references to drop at the next flush
     unsigned reads_under_way_ = 0;           // frees wait for them
+    uint64_t tables_written_ = 0, tables_settled_ = 0;  // how often tables were written, and which of that a flush followed
     std::vector<SnapshotInfo> snapshots_;
     struct SnapshotTable {
         uint64_t l1_offset;

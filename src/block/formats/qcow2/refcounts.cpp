@@ -63,8 +63,9 @@ Task<Result<Table*>> Qcow2Node::refcount_block(uint64_t cluster) {
     if (!t) co_return t;
     refcount_table_[index] = at << h_.cluster_bits;
     refcount_table_dirty_ = true;
+    fresh_from_ = std::max(fresh_from_, at + 1);
     if (((at + 1) << h_.cluster_bits) > file_->size())
-        if (auto r = co_await file_->grow_to((at + 1) << h_.cluster_bits); !r) co_return std::unexpected(r.error());
+        if (auto r = co_await reach((at + 1) << h_.cluster_bits); !r) co_return std::unexpected(r.error());
     co_return t;
 }
 
@@ -106,6 +107,7 @@ Task<Result<void>> Qcow2Node::grow_refcount_table(uint64_t blocks_needed) {
     const uint64_t old_offset = h_.refcount_table_offset, old_clusters = h_.refcount_table_clusters;
     refcount_table_ = std::move(fresh);
     refcount_table_dirty_ = false;
+    fresh_from_ = std::max(fresh_from_, begin + used);
     h_.refcount_table_offset = begin << h_.cluster_bits;
     h_.refcount_table_clusters = static_cast<uint32_t>(table_clusters);
     if (auto r = co_await write_header(); !r) co_return r;
@@ -127,6 +129,7 @@ Task<Result<void>> Qcow2Node::change_refcount(uint64_t cluster, uint64_t count, 
         (*t)->dirty = true;
         if (delta < 0 && now == 1) {
             next_free_ = std::min(next_free_, c);
+            table_clusters_.erase(c);
             l2_cache_.drop(c << h_.cluster_bits);  // a freed table must not be found again
         }
     }
@@ -152,7 +155,7 @@ Task<Result<std::pair<uint64_t, uint64_t>>> Qcow2Node::allocate(uint64_t count, 
         if (block >= refcount_table_.size() || refcount_table_[block] == 0) {
             const uint64_t size = file_->size();
             if (clusters_of(size) < block * refcounts_per_block())
-                if (auto r = co_await file_->grow_to(block * refcounts_per_block() << h_.cluster_bits); !r) co_return std::unexpected(r.error());
+                if (auto r = co_await reach(block * refcounts_per_block() << h_.cluster_bits); !r) co_return std::unexpected(r.error());
             auto t = co_await refcount_block(c);
             if (!t) co_return std::unexpected(t.error());
             if (found > 0 && !exact) break;
@@ -162,9 +165,32 @@ Task<Result<std::pair<uint64_t, uint64_t>>> Qcow2Node::allocate(uint64_t count, 
         }
         ++found;
     }
+    if (auto r = refuse_tables(begin, found); !r) co_return std::unexpected(r.error());
     if (auto r = co_await change_refcount(begin, found, 1); !r) co_return std::unexpected(r.error());
     if (!seen_gap) next_free_ = begin + found;
+    allocated_fresh_ = begin >= fresh_from_;
+    fresh_from_ = std::max(fresh_from_, begin + found);
     co_return std::pair{begin << h_.cluster_bits, found};
+}
+
+Result<void> Qcow2Node::refuse_tables(uint64_t cluster, uint64_t count) {
+    if (table_clusters_.empty()) {
+        const auto add = [&](uint64_t offset, uint64_t bytes) {
+            for (uint64_t c = offset >> h_.cluster_bits; bytes != 0 && c <= (offset + bytes - 1) >> h_.cluster_bits; ++c) table_clusters_.insert(c);
+        };
+        add(0, h_.cluster_size());
+        add(h_.refcount_table_offset, uint64_t{h_.refcount_table_clusters} << h_.cluster_bits);
+        add(h_.l1_offset, l1_.size() * 8);
+        add(h_.snapshots_offset, old_snapshot_bytes_);
+        for (const uint64_t at : refcount_table_)
+            if (at != 0) add(at, h_.cluster_size());
+        for (const uint64_t e : l1_)
+            if (const uint64_t at = e & kOffsetMask; at != 0) add(at, h_.cluster_size());
+    }
+    for (uint64_t c = cluster; c < cluster + count; ++c)
+        if (table_clusters_.contains(c))
+            return corrupt("host cluster " + std::to_string(c) + " holds a table of the image, but its refcount says that it is free; writing there is refused");
+    return {};
 }
 
 void Qcow2Node::free_later(uint64_t host, uint64_t bytes) {

@@ -78,6 +78,22 @@ struct Snapshots {
         co_return Result<void>{};
     }
 
+    /// Counts and copied flags lie in different clusters: while both change, the image says that it needs a repair, so
+    /// that a cut in between is put right by whoever opens it next.
+    static Task<Result<void>> begin(Qcow2Node& n) {
+        if (n.h_.version < 3) co_return Result<void>{};
+        if (auto r = co_await n.flush_metadata(); !r) co_return r;
+        n.h_.incompatible |= Incompatible::kDirty;
+        co_return co_await n.write_header();
+    }
+    static Task<Result<void>> end(Qcow2Node& n) {
+        if (auto r = co_await n.flush_metadata(); !r) co_return r;
+        if (n.h_.version < 3) co_return Result<void>{};
+        if (auto r = co_await n.barrier(); !r) co_return r;
+        n.h_.incompatible &= ~Incompatible::kDirty;
+        co_return co_await n.write_header();
+    }
+
     static Task<Result<std::vector<uint64_t>>> load_l1(Qcow2Node& n, size_t i) {
         std::vector<uint8_t> raw(uint64_t{n.snapshot_tables_[i].l1_entries} * 8);
         if (auto r = co_await n.read_at(n.snapshot_tables_[i].l1_offset, raw.data(), raw.size()); !r) co_return std::unexpected(r.error());
@@ -183,6 +199,7 @@ Task<Result<void>> Qcow2Node::snapshot_create(SnapshotInfo s) {
         at = got->first;
     }
     // Counts first: a cut from here on leaks, and never frees what is in use.
+    if (auto r = co_await Snapshots::begin(*this); !r) co_return r;
     if (auto r = co_await Snapshots::count(*this, l1_, 1, true); !r) co_return r;
     std::vector<uint8_t> raw(l1_.size() * 8);
     for (size_t i = 0; i < l1_.size(); ++i) put64(&raw[i * 8], l1_[i]);
@@ -190,7 +207,8 @@ Task<Result<void>> Qcow2Node::snapshot_create(SnapshotInfo s) {
         if (auto r = co_await write_at(at, raw.data(), raw.size()); !r) co_return r;
     snapshots_.push_back(std::move(s));
     snapshot_tables_.push_back({at, static_cast<uint32_t>(l1_.size()), {}});
-    co_return co_await Snapshots::write_table(*this);
+    if (auto r = co_await Snapshots::write_table(*this); !r) co_return r;
+    co_return co_await Snapshots::end(*this);
 }
 
 Task<Result<void>> Qcow2Node::snapshot_apply(std::string_view id_or_name) {
@@ -207,6 +225,7 @@ Task<Result<void>> Qcow2Node::snapshot_apply(std::string_view id_or_name) {
     if (l1->size() > l1_.size()) co_return corrupt("snapshot " + snapshots_[i].id + " is larger than the image");
     l1->resize(l1_.size());
     std::vector<uint64_t> old = l1_;
+    if (auto r = co_await Snapshots::begin(*this); !r) co_return r;
     if (auto r = co_await Snapshots::count(*this, *l1, 1, false); !r) co_return r;
     if (auto r = co_await flush_metadata(); !r) co_return r;
     l1_ = *l1;
@@ -217,7 +236,7 @@ Task<Result<void>> Qcow2Node::snapshot_apply(std::string_view id_or_name) {
     if (auto r = co_await Snapshots::count(*this, old, -1, false); !r) co_return r;
     if (auto r = co_await Snapshots::count(*this, l1_, 0, true); !r) co_return r;
     last_compressed_at_ = UINT64_MAX;
-    co_return co_await flush_metadata();
+    co_return co_await Snapshots::end(*this);
 }
 
 Task<Result<void>> Qcow2Node::snapshot_delete(std::string_view id_or_name) {
@@ -229,13 +248,14 @@ Task<Result<void>> Qcow2Node::snapshot_delete(std::string_view id_or_name) {
     auto l1 = co_await Snapshots::load_l1(*this, i);
     if (!l1) co_return std::unexpected(l1.error());
     const auto where = snapshot_tables_[i];
+    if (auto r = co_await Snapshots::begin(*this); !r) co_return r;
     snapshots_.erase(snapshots_.begin() + static_cast<ptrdiff_t>(i));
     snapshot_tables_.erase(snapshot_tables_.begin() + static_cast<ptrdiff_t>(i));
     if (auto r = co_await Snapshots::write_table(*this); !r) co_return r;  // nobody names it any more: counts may go
     if (auto r = co_await Snapshots::count(*this, *l1, -1, false); !r) co_return r;
     if (where.l1_entries != 0) free_later(where.l1_offset, uint64_t{where.l1_entries} * 8);
     if (auto r = co_await Snapshots::count(*this, l1_, 0, true); !r) co_return r;
-    co_return co_await flush_metadata();
+    co_return co_await Snapshots::end(*this);
 }
 
 Task<Result<void>> Qcow2Node::snapshot_open(std::string_view id_or_name) {

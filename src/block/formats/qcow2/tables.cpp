@@ -62,8 +62,9 @@ Task<Result<void>> Qcow2Node::read_at(uint64_t offset, void* bytes, size_t n) {
 }
 
 Task<Result<void>> Qcow2Node::write_at(uint64_t offset, const void* bytes, size_t n) {
+    fresh_from_ = std::max(fresh_from_, clusters_of(offset + n));  // also what was not allocated: nothing may cut it off
     if (offset + n > file_->size())
-        if (auto r = co_await file_->grow_to(offset + n); !r) co_return r;
+        if (auto r = co_await reach(offset + n); !r) co_return r;
     co_return co_await file_->write(offset, IoVec(const_cast<void*>(bytes), n));
 }
 
@@ -115,7 +116,10 @@ Task<Result<void>> Qcow2Node::write_tables(TableCache& cache) {
 Task<Result<void>> Qcow2Node::barrier() {
     if (data_file_)
         if (auto r = co_await data_file_->flush(); !r) co_return r;
-    co_return co_await file_->flush();
+    const auto written = tables_written_;
+    auto r = co_await file_->flush();
+    if (r) tables_settled_ = written;
+    co_return r;
 }
 
 /// Writes all that is dirty in the order that the head of qcow2.h gives. The caller holds map_ alone, or is the only user.
@@ -134,6 +138,7 @@ Task<Result<void>> Qcow2Node::flush_metadata() {
     const bool l2 = !l2_cache_.dirty_tables().empty();
     if (l1 || l2)
         if (auto r = co_await barrier(); !r) co_return r;  // counts and data before what refers to them
+    tables_written_ += l1 || l2;
     if (auto r = co_await write_tables(l2_cache_); !r) co_return r;
     if (l1) {
         if (auto r = co_await barrier(); !r) co_return r;
@@ -145,9 +150,11 @@ Task<Result<void>> Qcow2Node::flush_metadata() {
             if (auto r = co_await write_at(h_.l1_offset + s * 512, sector, n * 8); !r) co_return r;
             l1_dirty_[s] = false;
         }
+        ++tables_written_;
     }
     if (!frees_.empty() && reads_under_way_ == 0) {
-        if (l1 || l2)
+        // Also when the tables were written by an earlier call: nothing may name what is freed.
+        if (tables_settled_ != tables_written_)
             if (auto r = co_await barrier(); !r) co_return r;
         if (auto r = co_await apply_frees(); !r) co_return r;
         if (auto r = co_await write_tables(refcount_cache_); !r) co_return r;

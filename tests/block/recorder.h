@@ -1,0 +1,70 @@
+// A file in memory that remembers what was done to it, and can be as it might be after a power cut: everything up to the
+// last flush, and any part of what came after it.
+#pragma once
+
+#include <algorithm>
+#include <random>
+#include <vector>
+
+#include "block/graph/node.h"
+
+namespace myna::block {
+
+/// One request that changed the file, or a flush.
+struct HostOp {
+    enum class Kind : uint8_t { kWrite, kZero, kTruncate, kFlush } kind;
+    uint64_t offset = 0, length = 0;
+    std::vector<uint8_t> bytes;
+
+    void apply(std::vector<uint8_t>& file) const {
+        if (kind == Kind::kFlush) return;
+        if (kind == Kind::kTruncate) return file.resize(offset);
+        if (kind == Kind::kZero) {
+            if (offset < file.size()) std::fill_n(file.begin() + static_cast<ptrdiff_t>(offset), std::min<uint64_t>(length, file.size() - offset), uint8_t{0});
+            return;
+        }
+        if (offset + bytes.size() > file.size()) file.resize(offset + bytes.size());
+        std::copy(bytes.begin(), bytes.end(), file.begin() + static_cast<ptrdiff_t>(offset));
+    }
+};
+
+class RecorderNode final : public Node {
+  public:
+    RecorderNode(io::Reactor& r, std::vector<uint8_t> bytes, bool read_only = false) : Node(r), file(std::move(bytes)) {
+        filename_ = "recorded";
+        size_ = file.size();
+        read_only_ = read_only;
+    }
+    [[nodiscard]] std::string_view driver() const noexcept override { return "recorder"; }
+    [[nodiscard]] bool zero_init() const override { return true; }
+    std::vector<uint8_t> file;
+    std::vector<HostOp> log;
+
+  protected:
+    Task<Result<void>> do_read(uint64_t offset, const IoVec& into) override {
+        into.copy_from(file.data() + offset);
+        co_return Result<void>{};
+    }
+    Task<Result<void>> do_write(uint64_t offset, const IoVec& from, WriteFlags) override {
+        HostOp op{HostOp::Kind::kWrite, offset, from.size(), std::vector<uint8_t>(from.size())};
+        from.copy_to(op.bytes.data());
+        co_return done(std::move(op));
+    }
+    Task<Result<void>> do_write_zeroes(uint64_t offset, uint64_t length, WriteFlags) override { co_return done({HostOp::Kind::kZero, offset, length, {}}); }
+    Task<Result<void>> do_discard(uint64_t offset, uint64_t length) override { co_return done({HostOp::Kind::kZero, offset, length, {}}); }
+    Task<Result<void>> do_flush() override { co_return done({HostOp::Kind::kFlush, 0, 0, {}}); }
+    Task<Result<void>> do_truncate(uint64_t size, std::string_view) override {
+        auto r = done({HostOp::Kind::kTruncate, size, 0, {}});
+        size_ = size;
+        co_return r;
+    }
+
+  private:
+    Result<void> done(HostOp op) {
+        op.apply(file);
+        log.push_back(std::move(op));
+        return {};
+    }
+};
+
+}  // namespace myna::block
