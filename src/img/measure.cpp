@@ -23,7 +23,6 @@ Task<int> run(Tool& tool, Args& a) {
     }
     if (a.rest.size() > 1) co_return tool.error("At most one filename argument is allowed.");
     if (a.rest.empty()) {
-        if (a.has("object")) co_return tool.error("--object, -f, --image-opts, -U, and -l require a filename");
         for (const char* k : {"format", "image-opts", "force-share", "snapshot"})
             if (a.has(k)) co_return tool.error("--image-opts, -f, and -l can only be used with a filename argument.");
         if (!size) co_return tool.error("Either --size N or one filename must be specified.");

@@ -3,9 +3,11 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "img/tool.h"
+#include "net/tls.h"
 
 namespace myna::img {
 
@@ -48,11 +50,16 @@ bool take_object(Tool& tool, const std::string& given) {
         else o["qom-type"] = type;
     }
     const std::string type = o.value("qom-type", "");
-    if (type != "secret") {
-        tool.error("--object " + type + ": only 'secret' objects are there");
-        return false;
+    if (!o.contains("id") || !o["id"].is_string()) return tool.error("Parameter 'id' is missing"), false;
+    if (type.starts_with("tls-creds-")) {
+        std::map<std::string, std::string> properties;
+        for (const auto& [key, value] : o.items()) properties[key] = value.is_string() ? value.get<std::string>() : value.is_boolean() ? (value.get<bool>() ? "on" : "off") : value.dump();
+        auto c = net::TlsCredentials::load(type, properties);
+        if (!c) return tool.error(c.error()), false;
+        tool.graph.add_tls(properties["id"], *c);
+        return true;
     }
-    if (!o.contains("id")) return tool.error("Parameter 'id' is missing"), false;
+    if (type != "secret") return tool.error("--object " + type + ": only 'secret' and 'tls-creds-…' objects are there"), false;
     for (const char* k : {"keyid", "iv"})
         if (o.contains(k)) return tool.error(std::string("--object secret: encrypted secrets ('") + k + "') are not implemented; use file="), false;
     std::string data;

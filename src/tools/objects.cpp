@@ -8,7 +8,6 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "block/proto/nbd.h"
 #include "tools/options.h"
 
 namespace myna::tools {
@@ -58,7 +57,7 @@ Result<void> Objects::add(std::string_view text, block::Graph& graph) {
         auto c = net::TlsCredentials::load(type, p);
         if (!c) return std::unexpected(c.error());
         tls_[id] = *c;
-        graph.add_secret(block::tls_object_key(id), nlohmann::json(p).dump());  // for driver=nbd, which loads them itself
+        graph.add_tls(id, *c);
     } else if (type == "authz-simple") {
         if (p["identity"].empty()) return wrong("authz-simple: identity is missing");
         identities_[id] = p["identity"];
@@ -72,9 +71,11 @@ Result<void> Objects::add(std::string_view text, block::Graph& graph) {
     return {};
 }
 
-Result<void> Objects::remove(const std::string& id) {
+Result<void> Objects::remove(const std::string& id, block::Graph& graph) {
     if (types_.erase(id) == 0) return fail(ErrorKind::kNotFound, "object '" + id + "' not found");
     tls_.erase(id);
+    graph.remove_secret(id);
+    graph.remove_tls(id);
     identities_.erase(id);
     return {};
 }

@@ -14,9 +14,10 @@ namespace myna::tools {
 
 class Objects {
   public:
-    /// Takes one --object value; secrets go to `graph`, too. Errors name the type or property that is wrong.
+    /// Takes one --object value; secrets and TLS credentials go to `graph`, too. Errors name the type or property that is wrong.
     Result<void> add(std::string_view text, block::Graph& graph);
-    Result<void> remove(const std::string& id);
+    /// Takes it away again, from `graph`, too: a secret's text is wiped.
+    Result<void> remove(const std::string& id, block::Graph& graph);
 
     Result<std::shared_ptr<net::TlsCredentials>> tls(const std::string& id, bool server) const;
     /// Who may come in (authz-simple, authz-list, authz-list-file).

@@ -90,11 +90,24 @@ class Recorder final : public io::Reactor {
     }
 };
 
+enum class Check : uint8_t {
+    kNone,
+    kGood,         // at any cut
+    kAfterWriting, // formats that say in two places how much is used: once somebody wrote again
+    kAfterRepair,  // formats with a mark for "open for writing", which a crash leaves behind: once somebody repaired it
+};
+/// What is in the image, or behind it, when the workload begins: bytes that must not be seen, or must not be lost.
+enum class Old : uint8_t {
+    kNothing,
+    kBacking,   // a backing file full of data: what is around a write comes from there
+    kLeftOver,  // the file is longer than what is used, and not empty there: as after an earlier crash
+};
 struct Case {
     const char* name;
     const char* format;
     nlohmann::json options;
-    bool checks;
+    Check check;
+    Old old = Old::kNothing;
 };
 
 class Crash : public testing::TestWithParam<Case> {};
@@ -117,8 +130,24 @@ TEST_P(Crash, AtAnyWriteLeavesAGoodImage) {
     create.filename = image;
     create.size = 6 << 20;
     create.options = c.options;
+    std::vector<uint8_t> shadow(create.size);
+    if (c.old == Old::kBacking) {
+        for (uint8_t& b : shadow) b = static_cast<uint8_t>(1 + below(255));
+        const int fd = open((dir + "/data").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        ASSERT_EQ(write(fd, shadow.data(), shadow.size()), static_cast<ssize_t>(shadow.size()));
+        close(fd);
+        create.backing_file = dir + "/base";
+        create.backing_format = std::string_view(c.format) == "vmdk" ? "vmdk" : "raw";  // a vmdk has none but vmdk behind it
+        ASSERT_EQ(std::system(("qemu-img convert -f raw -O " + *create.backing_format + " " + dir + "/data " + *create.backing_file).c_str()), 0);
+    }
     auto made = recorder->run(graph.create(c.format, create));
     ASSERT_TRUE(made) << made.error().message;
+    if (c.old == Old::kLeftOver) {
+        const std::vector<uint8_t> junk(8 << 20, 0xee);
+        const int fd = open(image.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+        ASSERT_EQ(write(fd, junk.data(), junk.size()), static_cast<ssize_t>(junk.size()));
+        close(fd);
+    }
     std::vector<uint8_t> start;
     {
         const int fd = open(image.c_str(), O_RDONLY | O_CLOEXEC);
@@ -138,8 +167,8 @@ TEST_P(Crash, AtAnyWriteLeavesAGoodImage) {
         std::vector<int16_t> bytes;
     };
     std::vector<Certain> certain;
-    std::vector<uint8_t> shadow(size);
-    certain.push_back({0, std::vector<int16_t>(size, 0)});
+    shadow.resize(size);
+    certain.push_back({0, {shadow.begin(), shadow.end()}});
     struct Write {
         size_t event;
         uint64_t at, length;
@@ -194,10 +223,14 @@ TEST_P(Crash, AtAnyWriteLeavesAGoodImage) {
         const int fd = open(cut_name.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         ASSERT_EQ(write(fd, now.data(), now.size()), static_cast<ssize_t>(now.size()));
         close(fd);
-        if (c.checks && below(static_cast<uint64_t>(ops) / 8 + 1) == 0) {
-            const int status = WEXITSTATUS(std::system(("qemu-img check -q -f " + std::string(c.format) + " " + cut_name + " >" + dir + "/said 2>&1").c_str()));
+        const bool checks = c.check != Check::kNone && below(static_cast<uint64_t>(ops) / 8 + 1) == 0;
+        const auto peer_check = [&] {
+            const auto peer = [&](const char* how) { return WEXITSTATUS(std::system(("qemu-img check -q " + std::string(how) + " -f " + c.format + " " + cut_name + " >" + dir + "/said 2>&1").c_str())); };
+            if (c.check == Check::kAfterRepair) peer("-r all");
+            const int status = peer("");
             EXPECT_TRUE(status == 0 || status == 3) << "qemu-img check says " << status << " after event " << cut << " of " << events.size();
-        }
+        };
+        if (checks && c.check != Check::kAfterWriting) peer_check();
         auto again = recorder->run(graph.open(cut_name, c.format, {}));
         ASSERT_TRUE(again) << "after event " << cut << ": " << again.error().message;
         std::vector<uint8_t> got(size);
@@ -208,18 +241,24 @@ TEST_P(Crash, AtAnyWriteLeavesAGoodImage) {
             if (w.event >= certain[know].event && w.event <= cut) std::fill_n(want.begin() + static_cast<ptrdiff_t>(w.at), w.length, int16_t{-1});
         for (uint64_t i = 0; i < size; ++i)
             if (want[i] >= 0 && got[i] != want[i]) FAIL() << "byte " << i << " was flushed, and is lost after event " << cut << " of " << events.size();
+        if (checks && c.check == Check::kAfterWriting) ASSERT_TRUE(recorder->run((*again)->write(below(size), IoVec(got.data(), 1))));
         auto ended = recorder->run((*again)->close());
         ASSERT_TRUE(ended) << ended.error().message;
+        if (checks && c.check == Check::kAfterWriting) peer_check();
     }
     EXPECT_EQ(std::system(("rm -rf " + dir).c_str()), 0);
 }
 
 using J = nlohmann::json;
 INSTANTIATE_TEST_SUITE_P(Formats, Crash,
-                         testing::Values(Case{"qcow2", "qcow2", J{{"cluster_size", "4k"}}, true}, Case{"vdi", "vdi", J::object(), false}, Case{"vmdk", "vmdk", J::object(), true},
-                                         Case{"vmdk_stream", "vmdk", J{{"subformat", "streamOptimized"}}, true}, Case{"vhdx", "vhdx", J{{"block_size", "1M"}}, true},
-                                         Case{"vpc", "vpc", J::object(), false}, Case{"qcow", "qcow", J::object(), false}, Case{"qed", "qed", J{{"cluster_size", "4k"}}, true},
-                                         Case{"parallels", "parallels", J{{"cluster_size", "64k"}}, false}),
+                         testing::Values(Case{"qcow2", "qcow2", J{{"cluster_size", "4k"}}, Check::kGood}, Case{"vdi", "vdi", J::object(), Check::kAfterWriting}, Case{"vmdk", "vmdk", J::object(), Check::kGood},
+                                         Case{"vmdk_stream", "vmdk", J{{"subformat", "streamOptimized"}}, Check::kGood}, Case{"vhdx", "vhdx", J{{"block_size", "1M"}}, Check::kGood},
+                                         Case{"vpc", "vpc", J::object(), Check::kNone}, Case{"qcow", "qcow", J::object(), Check::kNone}, Case{"qed", "qed", J{{"cluster_size", "4k"}}, Check::kGood},
+                                         Case{"parallels", "parallels", J{{"cluster_size", "64k"}}, Check::kAfterRepair},
+                                         Case{"qcow2_backed", "qcow2", J::object(), Check::kGood, Old::kBacking}, Case{"vmdk_backed", "vmdk", J::object(), Check::kGood, Old::kBacking},
+                                         Case{"qcow_backed", "qcow", J::object(), Check::kNone, Old::kBacking}, Case{"qed_backed", "qed", J::object(), Check::kGood, Old::kBacking},
+                                         Case{"vdi_left_over", "vdi", J::object(), Check::kAfterWriting, Old::kLeftOver}, Case{"vhdx_left_over", "vhdx", J{{"block_size", "1M"}}, Check::kGood, Old::kLeftOver},
+                                         Case{"parallels_left_over", "parallels", J{{"cluster_size", "64k"}}, Check::kAfterRepair, Old::kLeftOver}),
                          [](const auto& param) { return std::string(param.param.name); });
 
 }  // namespace

@@ -324,5 +324,42 @@ TEST_F(MadeImage, VhdxLogIsReplayed) {
     EXPECT_EQ(run("qemu-img check -f vhdx " + dir + "/image", &out), 0) << out;
 }
 
+// A log whose entry names places that no disk of this format reaches is an error, and leaves the file as it is.
+TEST_F(MadeImage, VhdxLogCannotMakeTheFileEndless) {
+    ASSERT_EQ(run("qemu-img create -q -f vhdx -o block_size=1M " + dir + "/image 3M"), 0);
+    const Bytes clean = load("image");
+    const size_t log_at = le64(&clean[(64 << 10) + 72]);
+    struct {
+        uint64_t at, length, last_size;
+    } const kinds[] = {{1 << 20, uint64_t{1} << 60, uint64_t{1} << 61}, {uint64_t{1} << 61, 0 - (uint64_t{1} << 61) + 4096, 1 << 20}, {1 << 20, 4096, uint64_t{1} << 61}};
+    for (const auto& k : kinds) {
+        Bytes file = clean, entry(4096);
+        const Bytes guid = noise(16, 1);
+        std::copy_n("loge", 4, entry.begin());
+        put_le32(&entry[8], 4096);
+        put_le64(&entry[16], 77);
+        put_le32(&entry[24], 1);
+        std::copy(guid.begin(), guid.end(), &entry[32]);
+        put_le64(&entry[48], file.size());
+        put_le64(&entry[56], k.last_size);
+        std::copy_n("zero", 4, &entry[64]);
+        put_le64(&entry[72], k.length);
+        put_le64(&entry[80], k.at);
+        put_le64(&entry[88], 77);
+        put_le32(&entry[4], crc32c(entry));
+        std::copy(entry.begin(), entry.end(), &file[log_at]);
+        for (const size_t at : {size_t{64 << 10}, size_t{128 << 10}}) {
+            std::copy(guid.begin(), guid.end(), &file[at + 48]);
+            put_le32(&file[at + 4], 0);
+            put_le32(&file[at + 4], crc32c({&file[at], 4096}));
+        }
+        save("image", file);
+        auto r = ours("vhdx", "image", true);
+        ASSERT_FALSE(r);
+        EXPECT_NE(r.error().message.find("log is damaged"), std::string::npos) << r.error().message;
+        EXPECT_TRUE(load("image") == file);
+    }
+}
+
 }  // namespace
 }  // namespace myna::block

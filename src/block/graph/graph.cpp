@@ -1,6 +1,7 @@
 #include "block/graph/graph.h"
 
 #include <algorithm>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 namespace myna::block {
@@ -40,7 +41,22 @@ json nest(const json& flat) {
 
 const std::string* Graph::secret(std::string_view id) const {
     const auto it = secrets_.find(id);
-    return it == secrets_.end() ? nullptr : &it->second;
+    return it == secrets_.end() ? nullptr : &it->second.text;
+}
+
+void Graph::remove_secret(std::string_view id) {
+    if (const auto it = secrets_.find(id); it != secrets_.end()) secrets_.erase(it);
+}
+
+void Graph::Secret::wipe() noexcept {
+    text.resize(text.capacity());
+    explicit_bzero(text.data(), text.size());
+    text.clear();
+}
+
+std::shared_ptr<net::TlsCredentials> Graph::tls(std::string_view id) const {
+    const auto it = tls_.find(id);
+    return it == tls_.end() ? nullptr : it->second;
 }
 
 Result<json> Graph::parse_image_opts(std::string_view text) {

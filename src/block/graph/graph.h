@@ -17,6 +17,10 @@
 #include "block/graph/node.h"
 #include "io/reactor.h"
 
+namespace myna::net {
+class TlsCredentials;
+}
+
 namespace myna::block {
 
 /// All drivers, in the order in which tools list them.
@@ -45,13 +49,33 @@ class Graph {
     /// "driver=…,file.filename=…" as an options tree.
     static Result<nlohmann::json> parse_image_opts(std::string_view text);
 
-    /// --object secret,id=…
-    void add_secret(std::string id, std::string data) { secrets_[std::move(id)] = std::move(data); }
+    /// --object secret,id=…; the text is wiped when it goes.
+    void add_secret(std::string id, std::string data) { secrets_.insert_or_assign(std::move(id), Secret(std::move(data))); }
+    void remove_secret(std::string_view id);
     [[nodiscard]] const std::string* secret(std::string_view id) const;
+    /// --object tls-creds-…,id=…
+    void add_tls(std::string id, std::shared_ptr<net::TlsCredentials> c) { tls_.insert_or_assign(std::move(id), std::move(c)); }
+    void remove_tls(const std::string& id) { tls_.erase(id); }
+    /// Null: there are none of that id.
+    [[nodiscard]] std::shared_ptr<net::TlsCredentials> tls(std::string_view id) const;
 
   private:
+    struct Secret {
+        explicit Secret(std::string t) : text(std::move(t)) {}
+        Secret(Secret&& o) noexcept : text(std::move(o.text)) { o.wipe(); }
+        Secret& operator=(Secret&& o) noexcept {
+            wipe();
+            text = std::move(o.text);
+            o.wipe();
+            return *this;
+        }
+        ~Secret() { wipe(); }
+        void wipe() noexcept;
+        std::string text;
+    };
     io::Reactor& reactor_;
-    std::map<std::string, std::string, std::less<>> secrets_;
+    std::map<std::string, Secret, std::less<>> secrets_;
+    std::map<std::string, std::shared_ptr<net::TlsCredentials>, std::less<>> tls_;
 };
 
 }  // namespace myna::block

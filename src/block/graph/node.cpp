@@ -41,6 +41,41 @@ struct Bounce {
 
 constexpr uint64_t kBounceBytes = 1 << 20;
 
+/// `request(at, part)` for the parts of [offset, offset + v.size()), each of `most` bytes at most.
+template <class Request>
+Task<Result<void>> in_parts(uint64_t offset, const IoVec& v, uint64_t most, Request request) {
+    for (uint64_t done = 0; done < v.size();) {
+        const IoVec part = v.slice(done, std::min<uint64_t>(most, v.size() - done));
+        if (auto r = co_await request(offset + done, part); !r) co_return r;
+        done += part.size();
+    }
+    co_return Result<void>{};
+}
+
+/// One aligned piece of a request that is not aligned itself, in a buffer.
+struct Piece {
+    uint64_t at;           // where it is in the node
+    IoVec whole;           // the buffer
+    uint8_t* bytes;        // of the request in it
+    uint64_t done, take;   // bytes [done, done + take) of the request
+    [[nodiscard]] bool partly() const noexcept { return take != whole.size(); }
+};
+
+/// `request(piece)` for all pieces that cover [offset, offset + length).
+template <class Request>
+Task<Result<void>> in_pieces(uint64_t offset, uint64_t length, const Limits& limits, Request request) {
+    const uint32_t align = limits.request_alignment;
+    const Bounce b(std::min(kBounceBytes, align_up(offset + length, align) - align_down(offset, align)), limits.memory_alignment);
+    for (uint64_t done = 0; done < length;) {
+        const uint64_t at = align_down(offset + done, align), skip = offset + done - at;
+        const uint64_t n = std::min<uint64_t>(b.bytes, align_up(offset + length, align) - at);
+        const Piece p{at, IoVec(b.data, n), b.data + skip, done, std::min(n - skip, length - done)};
+        if (auto r = co_await request(p); !r) co_return r;
+        done += p.take;
+    }
+    co_return Result<void>{};
+}
+
 }  // namespace
 
 Task<Result<void>> Node::read(uint64_t offset, const IoVec& into) {
@@ -51,27 +86,13 @@ Task<Result<void>> Node::read(uint64_t offset, const IoVec& into) {
     const uint32_t align = limits_.request_alignment;
     if ((offset | length) % align == 0 && memory_aligned(into, limits_.memory_alignment)) {
         if (length <= limits_.max_transfer) co_return co_await do_read(offset, into);
-        for (uint64_t done = 0; done < length;) {
-            const uint64_t n = std::min(limits_.max_transfer, length - done);
-            const IoVec part = into.slice(done, n);
-            if (auto r = co_await do_read(offset + done, part); !r) co_return r;
-            done += n;
-        }
+        co_return co_await in_parts(offset, into, limits_.max_transfer, [this](uint64_t at, const IoVec& part) { return do_read(at, part); });
+    }
+    co_return co_await in_pieces(offset, length, limits_, [&](const Piece& p) -> Task<Result<void>> {
+        if (auto r = co_await do_read(p.at, p.whole); !r) co_return r;
+        into.slice(p.done, p.take).copy_from(p.bytes);
         co_return Result<void>{};
-    }
-    const Bounce b(std::min(kBounceBytes, align_up(offset + length, align) - align_down(offset, align)),
-                   limits_.memory_alignment);
-    for (uint64_t done = 0; done < length;) {
-        const uint64_t from = align_down(offset + done, align);
-        const uint64_t n = std::min<uint64_t>(b.bytes, align_up(offset + length, align) - from);
-        const IoVec whole(b.data, n);
-        if (auto r = co_await do_read(from, whole); !r) co_return r;
-        const uint64_t skip = offset + done - from;
-        const uint64_t take = std::min(n - skip, length - done);
-        into.slice(done, take).copy_from(b.data + skip);
-        done += take;
-    }
-    co_return Result<void>{};
+    });
 }
 
 Task<Result<void>> Node::write(uint64_t offset, const IoVec& from, WriteFlags flags) {
@@ -85,29 +106,14 @@ Task<Result<void>> Node::write(uint64_t offset, const IoVec& from, WriteFlags fl
     const auto inside = whole_blocks ? co_await gate_.enter() : co_await gate_.close();
     if (whole_blocks && memory_aligned(from, limits_.memory_alignment)) {
         if (length <= limits_.max_transfer) co_return co_await do_write(offset, from, flags);
-        for (uint64_t done = 0; done < length;) {
-            const uint64_t n = std::min(limits_.max_transfer, length - done);
-            const IoVec part = from.slice(done, n);
-            if (auto r = co_await do_write(offset + done, part, flags); !r) co_return r;
-            done += n;
-        }
-        co_return Result<void>{};
+        co_return co_await in_parts(offset, from, limits_.max_transfer, [&](uint64_t at, const IoVec& part) { return do_write(at, part, flags); });
     }
-    const Bounce b(std::min(kBounceBytes, align_up(offset + length, align) - align_down(offset, align)),
-                   limits_.memory_alignment);
-    for (uint64_t done = 0; done < length;) {
-        const uint64_t to = align_down(offset + done, align);
-        const uint64_t n = std::min<uint64_t>(b.bytes, align_up(offset + length, align) - to);
-        const IoVec whole(b.data, n);
-        const uint64_t skip = offset + done - to;
-        const uint64_t take = std::min(n - skip, length - done);
-        if (skip != 0 || take != n)
-            if (auto r = co_await do_read(to, whole); !r) co_return r;
-        from.slice(done, take).copy_to(b.data + skip);
-        if (auto r = co_await do_write(to, whole, flags); !r) co_return r;
-        done += take;
-    }
-    co_return Result<void>{};
+    co_return co_await in_pieces(offset, length, limits_, [&](const Piece& p) -> Task<Result<void>> {
+        if (p.partly())
+            if (auto r = co_await do_read(p.at, p.whole); !r) co_return r;
+        from.slice(p.done, p.take).copy_to(p.bytes);
+        co_return co_await do_write(p.at, p.whole, flags);
+    });
 }
 
 Task<Result<void>> Node::write_zeroes(uint64_t offset, uint64_t length, WriteFlags flags) {

@@ -228,12 +228,9 @@ Task<Result<NodePtr>> open_nbd(Graph& graph, const OpenOptions& o) {
         name = path ? "nbd+unix:///" + c.export_name + "?socket=" + *path : "nbd://" + c.address.text() + (c.export_name.empty() ? "" : "/" + c.export_name);
     }
     if (const auto id = get(tree, "tls-creds")) {
-        const std::string* properties = graph.secret(tls_object_key(*id));
-        if (properties == nullptr) co_return wrong("No TLS credentials with id '" + *id + "'");
-        const auto p = nlohmann::json::parse(*properties).get<std::map<std::string, std::string>>();
-        auto tls = net::TlsCredentials::load(p.at("qom-type"), p);
-        if (!tls) co_return std::unexpected(tls.error());
-        c.tls = *tls;
+        c.tls = graph.tls(*id);
+        if (!c.tls) co_return wrong("No TLS credentials with id '" + *id + "'");
+        if (c.tls->server()) co_return wrong("Expecting TLS credentials with a client endpoint");
     }
     if (const auto host = get(tree, "tls-hostname")) c.tls_hostname = *host;
     if (const auto bitmap = get(tree, "x-dirty-bitmap")) c.context = *bitmap;
@@ -257,8 +254,6 @@ Task<Result<void>> create_nbd(Graph& graph, const CreateOptions& o) {
 }
 
 }  // namespace
-
-std::string tls_object_key(const std::string& id) { return "tls-creds\n" + id; }
 
 Result<ConnectOptions> parse_nbd_name(const std::string& name) {
     ConnectOptions c;

@@ -12,10 +12,6 @@ namespace myna::block {
 
 extern const Driver kNbdDriver;
 
-/// The name under which a Graph keeps the properties (a JSON object of strings, with "qom-type") of a tls-creds object:
-/// among its secrets, where no id of a person can be.
-std::string tls_object_key(const std::string& id);
-
 /// What "nbd:…" names: address, export and (from the query) TLS are set.
 Result<myna::nbd::ConnectOptions> parse_nbd_name(const std::string& name);
 

@@ -55,6 +55,8 @@ Result<LuksWanted> luks_wanted(const CreateOptions& o, const std::string& prefix
     return w;
 }
 
+uint64_t luks_header_bytes(const CipherSpec& spec) { return 4096 + kLuksSlots * align_up(spec.key_bytes() * 4000, 4096); }
+
 }  // namespace crypto
 
 namespace {
@@ -165,8 +167,7 @@ Task<Result<void>> create_luks(Graph& graph, const CreateOptions& o) {
 Task<Result<MeasureResult>> measure_luks(Graph&, uint64_t size, Node* source, const CreateOptions& o) {
     auto w = luks_wanted(o, "");
     if (!w) co_return std::unexpected(w.error());
-    const uint64_t header = 4096 + kLuksSlots * align_up(w->spec.key_bytes() * 4000, 4096);
-    const uint64_t bytes = header + align_up(source != nullptr ? source->size() : size, 512);
+    const uint64_t bytes = luks_header_bytes(w->spec) + align_up(source != nullptr ? source->size() : size, 512);
     co_return MeasureResult{.required = bytes, .fully_allocated = bytes, .bitmaps = std::nullopt};
 }
 

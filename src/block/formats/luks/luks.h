@@ -22,6 +22,8 @@ struct LuksWanted {
     unsigned ms = 2000;
 };
 Result<LuksWanted> luks_wanted(const CreateOptions& o, const std::string& prefix);
+/// Bytes that a new header with its key slots takes in front of the payload.
+uint64_t luks_header_bytes(const CipherSpec& spec);
 
 }  // namespace crypto
 }  // namespace myna::block

@@ -220,7 +220,7 @@ int probe_qcow2(std::span<const uint8_t> head, std::string_view) {
     return head.size() >= 8 && be32(head.data()) == kMagic && be32(head.data() + 4) >= 2 ? 100 : 0;
 }
 
-Task<Result<MeasureResult>> measure_qcow2(Graph&, uint64_t size, Node* source, const CreateOptions& o) {
+Task<Result<MeasureResult>> measure_qcow2(Graph& graph, uint64_t size, Node* source, const CreateOptions& o) {
     CreateOptions with = o;
     with.size = source != nullptr ? source->size() : size;
     auto w = wanted(with);
@@ -238,10 +238,17 @@ Task<Result<MeasureResult>> measure_qcow2(Graph&, uint64_t size, Node* source, c
         }
     }
     if (w->preallocation == "full" || w->preallocation == "falloc") needed = all;
+    uint64_t luks = 0;
+    if (h.crypt == Crypt::kLuks) {
+        auto wants = crypto::luks_wanted(o, "encrypt.");
+        if (!wants) co_return std::unexpected(wants.error());
+        if (auto password = crypto::secret_of(graph, o.options, "encrypt.key-secret"); !password) co_return std::unexpected(password.error());
+        luks = align_up(crypto::luks_header_bytes(wants->spec), cluster);
+    }
     // The tables are sized for a full disk.
     const auto total = [&](uint64_t data) { return plan(h, (w->data_file.empty() ? data : 0) + h.l1_entries).total << h.cluster_bits; };
     MeasureResult m;
-    m.fully_allocated = total(all);
+    m.fully_allocated = total(all) + luks;
     m.required = m.fully_allocated - (w->data_file.empty() ? (all - std::min(needed, all)) << h.cluster_bits : 0);
     if (source != nullptr && h.version == 3 && source->driver() == "qcow2") {
         auto list = co_await source->bitmaps();

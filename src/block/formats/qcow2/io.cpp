@@ -172,12 +172,12 @@ Task<Result<Qcow2Node::L2Ref>> Qcow2Node::own_l2(uint64_t offset) {
 }
 
 Task<Result<void>> Qcow2Node::reach(uint64_t end) {
-    constexpr uint64_t kStep = 64u << 20;
     if (end <= file_->size()) co_return Result<void>{};
+    const uint64_t step = std::clamp<uint64_t>(std::bit_floor(end / 8), 1u << 20, 64u << 20);
     // Not behind what the refcount block of the last cluster counts: the next block must find its own stretch unused.
     const uint64_t counted = align_up(end, refcounts_per_block() << h_.cluster_bits);
     grown_ahead_ = true;
-    co_return co_await file_->grow_to(std::min(align_up(end, kStep), counted));
+    co_return co_await file_->grow_to(std::min(align_up(end, step), counted));
 }
 
 Task<Result<void>> Qcow2Node::reach_data(uint64_t end) {

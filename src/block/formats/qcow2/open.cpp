@@ -188,8 +188,7 @@ Task<Result<void>> Qcow2Node::grow_or_shrink(uint64_t size) {
     const uint64_t needed = (size + h_.l2_reach() - 1) / h_.l2_reach();
     if (needed * 8 > kMaxL1Bytes) co_return fail(ErrorKind::kInvalidArgument, "The image size is too large for its cluster size", EFBIG);
     if (needed > l1_.size()) {
-        const uint64_t clusters = clusters_of(std::max(needed, l1_.size() * 3 / 2) * 8);
-        const uint64_t entries = std::max<uint64_t>(needed, l1_.size());
+        const uint64_t clusters = clusters_of(needed * 8), entries = needed;
         auto at = co_await allocate(clusters, true);
         if (!at) co_return std::unexpected(at.error());
         if (auto r = co_await flush_metadata(); !r) co_return r;

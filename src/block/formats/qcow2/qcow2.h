@@ -6,7 +6,8 @@
 // Order on disk, so that a cut at any write leaves a good image with leaks at worst:
 //   1. refcount blocks that count more   2. barrier   3. L2 tables   4. barrier   5. L1 entries, header
 //   6. barrier   7. refcounts of what was freed (and only now it may be allocated again)
-// Internal snapshots change counts and copied flags together: the dirty bit stands in the header meanwhile.
+// Internal snapshots change counts, copied flags and tables together: in copies, which one write of the header makes
+// the state that counts (shadow.cpp).
 // Nothing of 1-7 is written before flush() or before a table has to leave the cache.
 //
 // Locks: map_ is taken shared to look up, alone to change tables; data moves with neither. Every write holds a
@@ -115,6 +116,12 @@ class Qcow2Node final : public Node {
     friend struct Snapshots;
     friend class Checker;
 
+    struct SnapshotTable {
+        uint64_t l1_offset;
+        uint32_t l1_entries;
+        std::string extra;                   // unknown extra data, kept
+    };
+
     // ---- tables (tables.cpp); the caller holds map_
     Task<Result<Table*>> table(TableCache& cache, uint64_t offset);
     Task<Result<void>> make_room(TableCache& cache);
@@ -145,7 +152,34 @@ class Qcow2Node final : public Node {
     void free_later(uint64_t host, uint64_t bytes);
     /// Refuses clusters that the counts call free although a table of this image lies there.
     [[nodiscard]] Result<void> refuse_tables(uint64_t cluster, uint64_t count);
+    Task<Result<void>> refuse_uncounted(uint64_t index);
     Task<Result<void>> apply_frees();
+
+    // ---- changes that one write of the header makes visible (shadow.cpp); the caller holds map_ alone, nothing is under way
+    /// What there was when such a change began, and what only its new state uses.
+    struct Shadow {
+        Header header;
+        std::vector<uint64_t> l1, refcount_table;
+        std::vector<SnapshotInfo> snapshots;
+        std::vector<SnapshotTable> snapshot_tables;
+        uint64_t old_snapshot_bytes, size, next_free;
+        std::unordered_set<uint64_t> fresh;               // offsets of refcount blocks and L2 tables of the new state
+        std::vector<bool> held;                           // clusters not to be given away: the old state uses them, or somebody is about to
+        std::vector<std::pair<uint64_t, int>> owed;       // changes of counts that follow from moved refcount blocks
+        void hold(uint64_t cluster) {
+            if (cluster >= held.size()) held.resize(cluster + cluster / 2 + 1);
+            held[cluster] = true;
+        }
+        [[nodiscard]] bool holds(uint64_t cluster) const { return cluster < held.size() && held[cluster]; }
+    };
+    Task<Result<void>> begin_shadow();
+    /// Writes the new state, then the header. An error leaves the old state, here as on disk.
+    Task<Result<void>> commit_shadow();
+    void abort_shadow();
+    /// Takes a cluster that neither state uses; it is not counted yet.
+    Task<Result<uint64_t>> unused_cluster();
+    /// A copy of the table at `offset`, in a place of its own. The counts of both places are the caller's.
+    Task<Result<Table*>> move_table(TableCache& cache, uint64_t offset);
 
     // ---- mapping (mapping.cpp)
     Task<Result<Mapping>> map(uint64_t offset, uint64_t length);
@@ -246,12 +280,9 @@ class Qcow2Node final : public Node {
     unsigned reads_under_way_ = 0;           // frees wait for them
     uint64_t tables_written_ = 0, tables_settled_ = 0;  // how often tables were written, and which of that a flush followed
     std::vector<SnapshotInfo> snapshots_;
-    struct SnapshotTable {
-        uint64_t l1_offset;
-        uint32_t l1_entries;
-        std::string extra;                   // unknown extra data, kept
-    };
     std::vector<SnapshotTable> snapshot_tables_;
+    std::unique_ptr<Shadow> shadow_;
+    std::optional<std::unordered_set<uint64_t>> uncounted_;  // refcount blocks that are missing though they should count something
     uint64_t old_snapshot_bytes_ = 0;        // of the snapshot table on disk
     NodePtr data_file_;
     std::unique_ptr<crypto::SectorCipher> cipher_;   // null too when an encrypted image is open without its key

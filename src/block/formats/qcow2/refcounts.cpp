@@ -45,24 +45,38 @@ Task<Result<uint64_t>> Qcow2Node::refcount(uint64_t cluster) {
 
 Task<Result<Table*>> Qcow2Node::refcount_block(uint64_t cluster) {
     const uint64_t index = cluster / refcounts_per_block();
-    if (index >= refcount_table_.size())
-        if (auto r = co_await grow_refcount_table(index + 1); !r) co_return std::unexpected(r.error());
-    if (refcount_table_[index] != 0) co_return co_await table(refcount_cache_, refcount_table_[index]);
-    // A new block goes into the stretch it counts itself: the first cluster of it that the file does not reach.
-    const uint64_t first = index * refcounts_per_block();
-    uint64_t at = std::max(first, clusters_of(file_->size()));
-    if (at / refcounts_per_block() != index) {
-        // The file is longer than what is counted (a lost refcount block): the cluster behind everything is free.
-        co_return corrupt("host clusters from " + std::to_string(first << h_.cluster_bits) + " on are in the file but have no refcounts");
+    if (index >= refcount_table_.size()) {
+        if (shadow_) refcount_table_.resize(align_up(index + 1, h_.cluster_size() / 8));  // it gets a new place anyway
+        else if (auto r = co_await grow_refcount_table(index + 1); !r) co_return std::unexpected(r.error());
     }
+    if (refcount_table_[index] != 0) {
+        if (!shadow_ || shadow_->fresh.contains(refcount_table_[index])) co_return co_await table(refcount_cache_, refcount_table_[index]);
+        const uint64_t old = refcount_table_[index];
+        auto t = co_await move_table(refcount_cache_, old);
+        if (!t) co_return t;
+        refcount_table_[index] = (*t)->offset;
+        shadow_->owed.push_back({(*t)->offset >> h_.cluster_bits, 1});
+        shadow_->owed.push_back({old >> h_.cluster_bits, -1});
+        co_return t;
+    }
+    // A new block goes into the stretch it counts itself: the first cluster of it that the file does not reach. Where the
+    // file reaches over all of it (it grew, and what would have counted it was cut off; a block device), nothing of it is
+    // in use: what is in use was counted before anything named it.
+    const uint64_t first = index * refcounts_per_block();
+    if (clusters_of(file_->size()) > first)
+        if (auto r = co_await refuse_uncounted(index); !r) co_return std::unexpected(r.error());
+    uint64_t at = std::max(first, clusters_of(file_->size()));
+    if (at / refcounts_per_block() != index) at = first;
     if (cluster == at) ++at;  // the caller is about to take that one
     if (at / refcounts_per_block() != index) at = first;
+    if (auto r = refuse_tables(at, 1); !r) co_return std::unexpected(r.error());
     std::vector<uint8_t> bytes(h_.cluster_size());
     set_refcount(bytes, h_.refcount_order, at % refcounts_per_block(), 1);
     auto t = co_await new_table(refcount_cache_, at << h_.cluster_bits, std::move(bytes));
     if (!t) co_return t;
     refcount_table_[index] = at << h_.cluster_bits;
-    refcount_table_dirty_ = true;
+    if (shadow_) shadow_->fresh.insert(at << h_.cluster_bits);
+    else refcount_table_dirty_ = true;
     fresh_from_ = std::max(fresh_from_, at + 1);
     if (((at + 1) << h_.cluster_bits) > file_->size())
         if (auto r = co_await reach((at + 1) << h_.cluster_bits); !r) co_return std::unexpected(r.error());
@@ -128,7 +142,8 @@ Task<Result<void>> Qcow2Node::change_refcount(uint64_t cluster, uint64_t count, 
         set_refcount((*t)->bytes, h_.refcount_order, i, now + static_cast<uint64_t>(static_cast<int64_t>(delta)));
         (*t)->dirty = true;
         if (delta < 0 && now == 1) {
-            next_free_ = std::min(next_free_, c);
+            if (shadow_) shadow_->hold(c);
+            else next_free_ = std::min(next_free_, c);
             table_clusters_.erase(c);
             l2_cache_.drop(c << h_.cluster_bits);  // a freed table must not be found again
         }
@@ -143,7 +158,7 @@ Task<Result<std::pair<uint64_t, uint64_t>>> Qcow2Node::allocate(uint64_t count, 
         const uint64_t c = begin + found;
         auto n = co_await refcount(c);
         if (!n) co_return std::unexpected(n.error());
-        if (*n != 0 || frees_.contains(c)) {
+        if (*n != 0 || frees_.contains(c) || (shadow_ && shadow_->holds(c))) {
             if (found > 0 && !exact) break;
             seen_gap |= found > 0;
             begin = c + 1;
@@ -166,6 +181,8 @@ Task<Result<std::pair<uint64_t, uint64_t>>> Qcow2Node::allocate(uint64_t count, 
         ++found;
     }
     if (auto r = refuse_tables(begin, found); !r) co_return std::unexpected(r.error());
+    if (shadow_)
+        for (uint64_t c = begin; c < begin + found; ++c) shadow_->hold(c);  // a table that moves must not go there
     if (auto r = co_await change_refcount(begin, found, 1); !r) co_return std::unexpected(r.error());
     if (!seen_gap) next_free_ = begin + found;
     allocated_fresh_ = begin >= fresh_from_;
@@ -191,6 +208,46 @@ Result<void> Qcow2Node::refuse_tables(uint64_t cluster, uint64_t count) {
         if (table_clusters_.contains(c))
             return corrupt("host cluster " + std::to_string(c) + " holds a table of the image, but its refcount says that it is free; writing there is refused");
     return {};
+}
+
+/// Where a refcount block is missing although a table names clusters that it should count, their counts are lost: they
+/// must not be given away. Looked at once: from then on what is named is counted.
+Task<Result<void>> Qcow2Node::refuse_uncounted(uint64_t index) {
+    if (!uncounted_) {
+        std::unordered_set<uint64_t> found;
+        const auto name = [&](uint64_t host, uint64_t bytes) {
+            for (uint64_t c = host >> h_.cluster_bits; bytes != 0 && c <= (host + bytes - 1) >> h_.cluster_bits; ++c)
+                if (const uint64_t i = c / refcounts_per_block(); i >= refcount_table_.size() || refcount_table_[i] == 0) found.insert(i);
+        };
+        std::vector<std::vector<uint64_t>> all{l1_};
+        for (const auto& s : snapshot_tables_) {
+            name(s.l1_offset, uint64_t{s.l1_entries} * 8);
+            std::vector<uint8_t> raw(uint64_t{s.l1_entries} * 8);
+            if (auto r = co_await read_at(s.l1_offset, raw.data(), raw.size()); !r) co_return r;
+            all.emplace_back(s.l1_entries);
+            for (size_t k = 0; k < s.l1_entries; ++k) all.back()[k] = be64(&raw[k * 8]);
+        }
+        std::vector<uint8_t> bytes(h_.cluster_size());
+        for (const auto& l1 : all)
+            for (const uint64_t e : l1) {
+                const uint64_t at = e & kOffsetMask;
+                if (at == 0) continue;
+                name(at, h_.cluster_size());
+                const Table* cached = l2_cache_.find(at);  // it may not be on disk yet
+                if (cached == nullptr)
+                    if (auto r = co_await read_at(at, bytes.data(), bytes.size()); !r) co_return r;
+                const uint8_t* raw = cached != nullptr ? cached->bytes.data() : bytes.data();
+                for (uint64_t k = 0; k < h_.l2_entries(); ++k) {
+                    const uint64_t entry = be64(raw + k * h_.l2_entry_bytes());
+                    if (entry & kCompressed) name(compressed_offset(entry), compressed_size(entry));
+                    else if ((entry & kOffsetMask) != 0 && !data_file_) name(entry & kOffsetMask, h_.cluster_size());
+                }
+            }
+        uncounted_ = std::move(found);
+    }
+    if (uncounted_->contains(index))
+        co_return corrupt("host clusters from " + std::to_string(index * refcounts_per_block() << h_.cluster_bits) + " on are in use but have no refcounts");
+    co_return Result<void>{};
 }
 
 void Qcow2Node::free_later(uint64_t host, uint64_t bytes) {

@@ -25,7 +25,7 @@ size_t index_of(const std::vector<SnapshotInfo>& all, std::string_view id_or_nam
 /// What needs the node's insides and is not a request.
 struct Snapshots {
     /// Adds `delta` to the refcounts of all that the L1 table `l1` reaches, and sets or clears the copied flags of `l1`
-    /// (when it is the active one) by the counts that result.
+    /// (when it is the active one) by the counts that result. Tables whose flags change move.
     static Task<Result<void>> count(Qcow2Node& n, std::vector<uint64_t>& l1, int delta, bool active) {
         const Header& h = n.h_;
         for (size_t i = 0; i < l1.size(); ++i) {
@@ -58,40 +58,39 @@ struct Snapshots {
                     changed = true;
                 }
             }
-            if (delta != 0)
-                if (auto r = co_await n.change_refcount(l2_offset >> h.cluster_bits, 1, delta); !r) co_return r;
-            if (!active) continue;
-            if (changed) {
+            uint64_t place = l2_offset;
+            if (changed && n.shadow_->fresh.contains(l2_offset)) {
                 auto again = co_await n.table(n.l2_cache_, l2_offset);
                 if (!again) co_return std::unexpected(again.error());
                 (*again)->bytes = std::move(bytes);
                 (*again)->dirty = true;
+            } else if (changed) {
+                // This L1 table names the copy from now on, and with `delta` a snapshot of it does so, too.
+                auto copy = co_await n.move_table(n.l2_cache_, l2_offset);
+                if (!copy) co_return std::unexpected(copy.error());
+                (*copy)->bytes = std::move(bytes);
+                place = (*copy)->offset;
+                if (auto r = co_await n.change_refcount(place >> h.cluster_bits, 1, 1); !r) co_return r;
+                if (auto r = co_await n.change_refcount(l2_offset >> h.cluster_bits, 1, -1); !r) co_return r;
             }
-            auto count = co_await n.refcount(l2_offset >> h.cluster_bits);
+            if (delta != 0)
+                if (auto r = co_await n.change_refcount(place >> h.cluster_bits, 1, delta); !r) co_return r;
+            if (!active) continue;
+            auto count = co_await n.refcount(place >> h.cluster_bits);
             if (!count) co_return std::unexpected(count.error());
-            const uint64_t want = *count == 1 ? l2_offset | kCopied : l2_offset;
-            if (want != l1[i]) {
-                l1[i] = want;
-                n.l1_dirty_[i / 64] = true;
-            }
+            l1[i] = *count == 1 ? place | kCopied : place;
         }
         co_return Result<void>{};
     }
 
-    /// Counts and copied flags lie in different clusters: while both change, the image says that it needs a repair, so
-    /// that a cut in between is put right by whoever opens it next.
-    static Task<Result<void>> begin(Qcow2Node& n) {
-        if (n.h_.version < 3) co_return Result<void>{};
-        if (auto r = co_await n.flush_metadata(); !r) co_return r;
-        n.h_.incompatible |= Incompatible::kDirty;
-        co_return co_await n.write_header();
-    }
-    static Task<Result<void>> end(Qcow2Node& n) {
-        if (auto r = co_await n.flush_metadata(); !r) co_return r;
-        if (n.h_.version < 3) co_return Result<void>{};
-        if (auto r = co_await n.barrier(); !r) co_return r;
-        n.h_.incompatible &= ~Incompatible::kDirty;
-        co_return co_await n.write_header();
+    /// All that `change` does is on disk when this ends, or none of it is.
+    template <class Change>
+    static Task<Result<void>> at_once(Qcow2Node& n, Change change) {
+        if (auto r = co_await n.begin_shadow(); !r) co_return r;
+        Result<void> r = co_await change();
+        if (r) r = co_await n.commit_shadow();
+        if (!r && n.shadow_) n.abort_shadow();
+        co_return r;
     }
 
     static Task<Result<std::vector<uint64_t>>> load_l1(Qcow2Node& n, size_t i) {
@@ -102,7 +101,7 @@ struct Snapshots {
         co_return l1;
     }
 
-    /// Writes the snapshot table to a new place and lets the header name it.
+    /// Writes the snapshot table to a new place, which the header will name.
     static Task<Result<void>> write_table(Qcow2Node& n) {
         std::string t;
         for (size_t i = 0; i < n.snapshots_.size(); ++i) {
@@ -135,13 +134,10 @@ struct Snapshots {
             at = got->first;
             if (auto r = co_await n.write_at(at, t.data(), t.size()); !r) co_return r;
         }
-        if (auto r = co_await n.flush_metadata(); !r) co_return r;
-        if (auto r = co_await n.barrier(); !r) co_return r;
         n.h_.snapshots_offset = at;
         n.h_.snapshot_count = static_cast<uint32_t>(n.snapshots_.size());
         n.old_snapshot_bytes_ = t.size();
-        if (auto r = co_await n.write_header(); !r) co_return r;
-        if (old != 0 && old_bytes != 0) n.free_later(old, old_bytes);
+        if (old_bytes != 0) co_return co_await n.change_refcount(old >> n.h_.cluster_bits, n.clusters_of(old_bytes), -1);
         co_return Result<void>{};
     }
 };
@@ -192,23 +188,21 @@ Task<Result<void>> Qcow2Node::snapshot_create(SnapshotInfo s) {
     }
     if (s.date_sec == 0) s.date_sec = static_cast<uint64_t>(std::time(nullptr));
     s.disk_size = size_;
-    uint64_t at = 0;
-    if (!l1_.empty()) {
-        auto got = co_await allocate(clusters_of(l1_.size() * 8), true);
-        if (!got) co_return std::unexpected(got.error());
-        at = got->first;
-    }
-    // Counts first: a cut from here on leaks, and never frees what is in use.
-    if (auto r = co_await Snapshots::begin(*this); !r) co_return r;
-    if (auto r = co_await Snapshots::count(*this, l1_, 1, true); !r) co_return r;
-    std::vector<uint8_t> raw(l1_.size() * 8);
-    for (size_t i = 0; i < l1_.size(); ++i) put64(&raw[i * 8], l1_[i]);
-    if (!raw.empty())
-        if (auto r = co_await write_at(at, raw.data(), raw.size()); !r) co_return r;
-    snapshots_.push_back(std::move(s));
-    snapshot_tables_.push_back({at, static_cast<uint32_t>(l1_.size()), {}});
-    if (auto r = co_await Snapshots::write_table(*this); !r) co_return r;
-    co_return co_await Snapshots::end(*this);
+    co_return co_await Snapshots::at_once(*this, [&]() -> Task<Result<void>> {
+        if (auto r = co_await Snapshots::count(*this, l1_, 1, true); !r) co_return r;
+        uint64_t at = 0;
+        if (!l1_.empty()) {
+            std::vector<uint8_t> raw(l1_.size() * 8);
+            for (size_t i = 0; i < l1_.size(); ++i) put64(&raw[i * 8], l1_[i]);
+            auto got = co_await allocate(clusters_of(raw.size()), true);
+            if (!got) co_return std::unexpected(got.error());
+            at = got->first;
+            if (auto r = co_await write_at(at, raw.data(), raw.size()); !r) co_return r;
+        }
+        snapshots_.push_back(std::move(s));
+        snapshot_tables_.push_back({at, static_cast<uint32_t>(l1_.size()), {}});
+        co_return co_await Snapshots::write_table(*this);
+    });
 }
 
 Task<Result<void>> Qcow2Node::snapshot_apply(std::string_view id_or_name) {
@@ -216,27 +210,22 @@ Task<Result<void>> Qcow2Node::snapshot_apply(std::string_view id_or_name) {
     const size_t i = index_of(snapshots_, key);
     if (i == snapshots_.size()) co_return fail(ErrorKind::kNotFound, "snapshot not found", ENOENT);
     const uint64_t want = snapshots_[i].disk_size.value_or(size_);
-    if (want != size_)
+    if (want != size_ && !bitmaps_.empty())  // they are as long as the disk
         if (auto r = co_await truncate(want); !r) co_return r;
     const auto drained = co_await drain();
     const auto alone = co_await map_.lock();
     auto l1 = co_await Snapshots::load_l1(*this, i);
     if (!l1) co_return std::unexpected(l1.error());
-    if (l1->size() > l1_.size()) co_return corrupt("snapshot " + snapshots_[i].id + " is larger than the image");
-    l1->resize(l1_.size());
-    std::vector<uint64_t> old = l1_;
-    if (auto r = co_await Snapshots::begin(*this); !r) co_return r;
-    if (auto r = co_await Snapshots::count(*this, *l1, 1, false); !r) co_return r;
-    if (auto r = co_await flush_metadata(); !r) co_return r;
-    l1_ = *l1;
-    for (uint64_t& e : l1_) e &= ~kCopied;
-    l1_dirty_.assign(l1_dirty_.size(), true);
-    if (auto r = co_await flush_metadata(); !r) co_return r;
-    if (auto r = co_await barrier(); !r) co_return r;
-    if (auto r = co_await Snapshots::count(*this, old, -1, false); !r) co_return r;
-    if (auto r = co_await Snapshots::count(*this, l1_, 0, true); !r) co_return r;
-    last_compressed_at_ = UINT64_MAX;
-    co_return co_await Snapshots::end(*this);
+    const uint64_t needed = (want + h_.l2_reach() - 1) / h_.l2_reach();
+    if (needed * 8 > kMaxL1Bytes) co_return corrupt("snapshot " + snapshots_[i].id + " is of an impossible size");
+    l1->resize(std::max<uint64_t>(l1->size(), needed));
+    co_return co_await Snapshots::at_once(*this, [&]() -> Task<Result<void>> {
+        if (auto r = co_await Snapshots::count(*this, l1_, -1, false); !r) co_return r;
+        if (auto r = co_await Snapshots::count(*this, *l1, 1, false); !r) co_return r;
+        l1_ = *l1;
+        size_ = want;
+        co_return co_await Snapshots::count(*this, l1_, 0, true);
+    });
 }
 
 Task<Result<void>> Qcow2Node::snapshot_delete(std::string_view id_or_name) {
@@ -248,14 +237,15 @@ Task<Result<void>> Qcow2Node::snapshot_delete(std::string_view id_or_name) {
     auto l1 = co_await Snapshots::load_l1(*this, i);
     if (!l1) co_return std::unexpected(l1.error());
     const auto where = snapshot_tables_[i];
-    if (auto r = co_await Snapshots::begin(*this); !r) co_return r;
-    snapshots_.erase(snapshots_.begin() + static_cast<ptrdiff_t>(i));
-    snapshot_tables_.erase(snapshot_tables_.begin() + static_cast<ptrdiff_t>(i));
-    if (auto r = co_await Snapshots::write_table(*this); !r) co_return r;  // nobody names it any more: counts may go
-    if (auto r = co_await Snapshots::count(*this, *l1, -1, false); !r) co_return r;
-    if (where.l1_entries != 0) free_later(where.l1_offset, uint64_t{where.l1_entries} * 8);
-    if (auto r = co_await Snapshots::count(*this, l1_, 0, true); !r) co_return r;
-    co_return co_await Snapshots::end(*this);
+    co_return co_await Snapshots::at_once(*this, [&]() -> Task<Result<void>> {
+        snapshots_.erase(snapshots_.begin() + static_cast<ptrdiff_t>(i));
+        snapshot_tables_.erase(snapshot_tables_.begin() + static_cast<ptrdiff_t>(i));
+        if (auto r = co_await Snapshots::write_table(*this); !r) co_return r;
+        if (auto r = co_await Snapshots::count(*this, *l1, -1, false); !r) co_return r;
+        if (where.l1_entries != 0)
+            if (auto r = co_await change_refcount(where.l1_offset >> h_.cluster_bits, clusters_of(uint64_t{where.l1_entries} * 8), -1); !r) co_return r;
+        co_return co_await Snapshots::count(*this, l1_, 0, true);
+    });
 }
 
 Task<Result<void>> Qcow2Node::snapshot_open(std::string_view id_or_name) {

@@ -100,8 +100,12 @@ class VdiNode final : public BlockMapNode {
     Task<Result<void>> before_first_write() override {
         uint64_t end = 0;
         if (auto r = co_await highest(end); !r) co_return r;
-        // Never below what the map uses, whatever the header says.
-        next_ = data_at_ + std::max<uint64_t>(end, std::min<uint64_t>(le32(&header_[kAtAllocated]), count_)) * block_bytes_;
+        // What the map names is in use, whatever the header says: a count that is higher is of space that a crash left over.
+        next_ = data_at_ + end * block_bytes_;
+        if (le32(&header_[kAtAllocated]) > end) {
+            put_le32(&header_[kAtAllocated], static_cast<uint32_t>(end));
+            co_return co_await write_bytes(*file_, 0, header_.data(), header_.size());
+        }
         co_return Result<void>{};
     }
     Task<Result<std::pair<uint64_t, uint64_t>>> reserve(uint64_t, uint64_t count) override {

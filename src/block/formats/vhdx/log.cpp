@@ -13,6 +13,8 @@ namespace {
 
 constexpr uint64_t kLogSector = 4096, kEntryHeader = 64, kDescriptor = 32;
 constexpr uint64_t kMaxLog = 256 << 20;
+// A disk of 64 TiB, the largest there is, with all its tables.
+constexpr uint64_t kMaxFile = uint64_t{65} << 40;
 
 struct Entry {
     uint64_t at = 0, bytes = 0, sequence = 0, tail = 0, last_size = 0;
@@ -58,16 +60,17 @@ class Log {
 
 Task<Result<void>> apply(Node& file, const std::vector<uint8_t>& e, const Entry& head, const std::string& name) {
     const auto corrupt = [&](const char* what) { return fail(ErrorKind::kCorrupt, name + ": the log is damaged: " + what, EINVAL); };
+    const uint64_t limit = std::max(file.size(), std::min(head.last_size, kMaxFile));
     uint64_t data = align_up(kEntryHeader + uint64_t{head.descriptors} * kDescriptor, kLogSector);
     for (uint32_t i = 0; i < head.descriptors; ++i) {
         const uint8_t* d = &e[kEntryHeader + i * kDescriptor];
         const uint64_t at = le64(d + 16);
-        if (le64(d + 24) != head.sequence || at % kLogSector != 0 || at > (uint64_t{1} << 62)) co_return corrupt("a descriptor is of another entry");
+        if (le64(d + 24) != head.sequence || at % kLogSector != 0) co_return corrupt("a descriptor is of another entry");
         if (std::equal(d, d + 4, "zero")) {
             const uint64_t n = le64(d + 8);
-            if (n % kLogSector != 0 || at + n > std::max(file.size(), head.last_size)) co_return corrupt("a zero descriptor is outside the file");
+            if (n % kLogSector != 0 || at > limit || n > limit - at) co_return corrupt("a zero descriptor is outside the file");
             if (at + n > file.size())
-                if (auto r = co_await file.truncate(at + n); !r) co_return r;
+                if (auto r = co_await file.grow_to(at + n); !r) co_return r;
             if (auto r = co_await file.write_zeroes(at, n, {.may_unmap = true}); !r) co_return r;
         } else if (std::equal(d, d + 4, "desc")) {
             if (data + kLogSector > e.size()) co_return corrupt("a data sector is missing");
@@ -77,7 +80,7 @@ Task<Result<void>> apply(Node& file, const std::vector<uint8_t>& e, const Entry&
             std::vector<uint8_t> page(s, s + kLogSector);
             std::copy_n(d + 8, 8, page.begin());
             std::copy_n(d + 4, 4, page.begin() + 4092);
-            if (at + kLogSector > std::max(file.size(), head.last_size)) co_return corrupt("a data descriptor is outside the file");
+            if (at > limit || kLogSector > limit - at) co_return corrupt("a data descriptor is outside the file");
             if (auto r = co_await write_bytes(file, at, page.data(), page.size()); !r) co_return r;
         } else {
             co_return corrupt("a descriptor is of unknown kind");
@@ -114,10 +117,10 @@ Task<Result<void>> replay_log(Node& file, const Header& h, const std::string& na
         if (!run.empty() && run.back().at == head->at && run.back().sequence == head->sequence) best = std::move(run);
     }
     if (best.empty()) co_return fail(ErrorKind::kCorrupt, name + ": the header says that the log has entries, but none of them is whole; the image is damaged", EINVAL);
+    if (best.back().last_size > kMaxFile) co_return fail(ErrorKind::kCorrupt, name + ": the log is damaged: it names a file of " + std::to_string(best.back().last_size) + " bytes", EINVAL);
     for (const Entry& e : best)
         if (auto r = co_await apply(file, log.bytes(e.at, e.bytes), e, name); !r) co_return r;
-    if (best.back().last_size > file.size() && best.back().last_size < (uint64_t{1} << 62))
-        if (auto r = co_await file.truncate(best.back().last_size); !r) co_return r;
+    if (auto r = co_await file.grow_to(best.back().last_size); !r) co_return r;
     co_return co_await file.flush();
 }
 

@@ -1,0 +1,156 @@
+// qcow2 in unusual states: files longer than what is counted, counts that were lost, first writes at once, operations
+// that fail half way. The image is in memory (recorder.h); qemu-img says whether what results is sound.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
+#include "block/formats/qcow2/qcow2.h"
+#include "recorder.h"
+
+namespace myna::block {
+namespace {
+
+using namespace qcow2;
+using Bytes = std::vector<uint8_t>;
+
+class Qcow2Edge : public testing::Test {
+  protected:
+    void SetUp() override {
+        char t[] = "/tmp/myna-edge-XXXXXX";
+        dir = mkdtemp(t);
+        reactor = *io::Reactor::create(io::Aio::kThreads, 1);
+        graph = std::make_unique<Graph>(*reactor);
+    }
+    void TearDown() override { std::system(("rm -rf " + dir).c_str()); }
+
+    Bytes image(nlohmann::json options, uint64_t size) {
+        CreateOptions c;
+        c.filename = dir + "/image";
+        c.size = size;
+        c.options = std::move(options);
+        EXPECT_TRUE(reactor->run(graph->create("qcow2", c)));
+        std::ifstream in(c.filename, std::ios::binary);
+        return {std::istreambuf_iterator<char>(in), {}};
+    }
+    std::shared_ptr<Qcow2Node> open(Bytes bytes) {
+        file = std::make_shared<RecorderNode>(*reactor, std::move(bytes));
+        auto node = std::make_shared<Qcow2Node>(*graph, file);
+        OpenOptions o;
+        o.options = nlohmann::json::object();
+        auto r = reactor->run(node->start(o));
+        EXPECT_TRUE(r) << r.error().message;
+        return node;
+    }
+    Result<void> write(Node& n, uint64_t at, uint64_t length, uint8_t with) {
+        Bytes data(length, with);
+        return reactor->run(n.write(at, IoVec(data)));
+    }
+    int peer_check() {
+        std::ofstream(dir + "/now", std::ios::binary).write(reinterpret_cast<const char*>(file->file.data()), static_cast<std::streamsize>(file->file.size()));
+        return WEXITSTATUS(std::system(("qemu-img check -q -f qcow2 " + dir + "/now > /dev/null 2>&1").c_str()));
+    }
+
+    std::string dir;
+    std::shared_ptr<io::Reactor> reactor;
+    std::unique_ptr<Graph> graph;
+    std::shared_ptr<RecorderNode> file;
+};
+
+TEST_F(Qcow2Edge, AFileLongerThanWhatIsCountedCanBeWritten) {
+    // As on a block device, or after a cut between growing and counting.
+    Bytes bytes = image({{"cluster_size", "512"}, {"refcount_bits", "64"}}, 1 << 20);
+    bytes.resize(bytes.size() + (4 << 20), 0xa5);
+    auto node = open(std::move(bytes));
+    for (uint64_t at = 0; at < 1 << 20; at += 10000) {
+        const auto r = write(*node, at, 5000, static_cast<uint8_t>(at / 10000 + 1));
+        ASSERT_TRUE(r) << r.error().message;
+    }
+    Bytes got(1 << 20);
+    ASSERT_TRUE(reactor->run(node->read(0, IoVec(got))));
+    for (uint64_t i = 0; i < got.size(); ++i) ASSERT_EQ(got[i], i % 10000 < 5000 ? static_cast<uint8_t>(i / 10000 + 1) : 0) << i;
+    ASSERT_TRUE(reactor->run(node->close()));
+    EXPECT_EQ(peer_check(), 0);
+}
+
+TEST_F(Qcow2Edge, ClustersWhoseCountsWereLostAreNotGivenAway) {
+    auto node = open(image({{"cluster_size", "512"}, {"refcount_bits", "64"}}, 1 << 20));
+    ASSERT_TRUE(write(*node, 0, 256 << 10, 0x11));
+    ASSERT_TRUE(reactor->run(node->close()));
+    Bytes bytes = file->file;
+    // The second refcount block is forgotten; what it counted is in use.
+    const uint64_t table = be64(&bytes[48]);
+    ASSERT_NE(be64(&bytes[table + 8]), 0u);
+    put64(&bytes[table + 8], 0);
+    node = open(bytes);
+    Result<void> r;
+    for (uint64_t at = 512 << 10; r && at < 1 << 20; at += 512) r = write(*node, at, 512, 0x22);
+    ASSERT_FALSE(r);
+    EXPECT_NE(r.error().message.find("refcount"), std::string::npos) << r.error().message;
+    Bytes got(256 << 10);
+    ASSERT_TRUE(reactor->run(node->read(0, IoVec(got))));
+    EXPECT_TRUE(std::all_of(got.begin(), got.end(), [](uint8_t b) { return b == 0x11; }));
+}
+
+TEST_F(Qcow2Edge, FirstWritesAtOnceMarkTheBitmapsOnce) {
+    auto node = open(image({{"cluster_size", "4096"}}, 1 << 20));
+    ASSERT_TRUE(reactor->run(node->change_bitmap(BitmapAction::kAdd, "b", 4096)));
+    ASSERT_TRUE(reactor->run(node->close()));
+    node = open(file->file);
+    unsigned left = 8;
+    const auto one = [&](uint64_t at) -> Task<void> {
+        Bytes data(4096, 1);
+        auto r = co_await node->write(at, IoVec(data));
+        EXPECT_TRUE(r);
+        --left;
+    };
+    for (uint64_t i = 0; i < 8; ++i) reactor->spawn(one(i * 8192));
+    while (left != 0) reactor->run([](Node& n) -> Task<void> { (void)co_await n.flush(); }(*node));
+    // The directory is the only thing at its place.
+    size_t marks = 0;
+    const uint64_t directory = [&] {
+        for (size_t at = 104; at + 8 <= 4096;) {
+            const uint32_t type = be32(&file->file[at]), length = be32(&file->file[at + 4]);
+            if (type == 0x23852875) return be64(&file->file[at + 8 + 16]);
+            at += 8 + (length + 7) / 8 * 8;
+        }
+        return uint64_t{0};
+    }();
+    ASSERT_NE(directory, 0u);
+    for (const HostOp& op : file->log) marks += op.kind == HostOp::Kind::kWrite && op.offset == directory;
+    EXPECT_EQ(marks, 1u);
+    auto bits = reactor->run(node->bitmap_bits("b"));
+    ASSERT_TRUE(bits);
+    for (uint64_t i = 0; i < 16; ++i) EXPECT_EQ(bits->get(i), i % 2 == 0) << i;
+    ASSERT_TRUE(reactor->run(node->close()));
+    EXPECT_EQ(peer_check(), 0);
+}
+
+TEST_F(Qcow2Edge, ASnapshotThatCannotBeCountedChangesNothing) {
+    auto node = open(image({{"cluster_size", "512"}, {"refcount_bits", "2"}}, 1 << 20));
+    ASSERT_TRUE(write(*node, 0, 100000, 0x33));
+    SnapshotInfo s;
+    for (const char* name : {"a", "b"}) {
+        s.name = name;
+        const auto r = reactor->run(node->snapshot_create(s));
+        ASSERT_TRUE(r) << r.error().message;
+    }
+    s.name = "one too many";  // three references are what two bits can count
+    EXPECT_FALSE(reactor->run(node->snapshot_create(s)));
+    auto list = reactor->run(node->snapshots());
+    ASSERT_TRUE(list);
+    EXPECT_EQ(list->size(), 2u);
+    ASSERT_TRUE(write(*node, 50000, 1000, 0x44));
+    ASSERT_TRUE(reactor->run(node->snapshot_apply("a")));
+    Bytes got(100000);
+    ASSERT_TRUE(reactor->run(node->read(0, IoVec(got))));
+    EXPECT_TRUE(std::all_of(got.begin(), got.end(), [](uint8_t b) { return b == 0x33; }));
+    ASSERT_TRUE(reactor->run(node->close()));
+    EXPECT_EQ(peer_check(), 0);
+}
+
+}  // namespace
+}  // namespace myna::block
