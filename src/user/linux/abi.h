@@ -99,6 +99,8 @@ struct LinuxAbi {
     /// After an access to an address the host cannot have at all: true when the state was changed so that the instruction
     /// is to be tried again (aarch64: tagged pointers); nullptr: never.
     bool (*retry_strange_address)(void* state);
+    /// Where a branch to `pc`, at which there is no code, leads (aarch64: without the tag); nullptr: to `pc`.
+    uint64_t (*branch_target)(uint64_t pc);
     /// riscv_hwprobe: the value of a key, false when it is unknown; nullptr: the ABI has no such call.
     bool (*hwprobe)(const guest::CpuConfig& cpu, int64_t key, uint64_t& value);
     /// The bytes of a ptrace register set (NT_*), read from a state struct; empty: no such set.

@@ -253,6 +253,8 @@ bool retry_strange_address(void* state) {
     s.tbi = 1;
     return true;
 }
+/// Branches drop tags too (Arm ARM, AArch64.BranchAddr): bits 63 to 56 become copies of bit 55.
+uint64_t branch_target(uint64_t pc) { return static_cast<uint64_t>(sign_extend(pc, 56)); }
 uint64_t fetch_fault_code(bool unmapped) { return uint64_t{0x20} << 26 | 1u << 25 | (unmapped ? 0x7u : 0xfu); }
 
 std::string cpuinfo(const guest::CpuConfig& cpu, unsigned cpus) {
@@ -316,6 +318,7 @@ extern const LinuxAbi kAbiAarch64{
     .fault_code = fault_code,
     .fetch_fault_code = fetch_fault_code,
     .retry_strange_address = retry_strange_address,
+    .branch_target = branch_target,
     .hwprobe = nullptr,
     .get_regset = get_regset,
     .regset_unit = [](uint32_t type) { return type == kNtPrstatus || type == kNtTls || type == kNtPacMask ? 8u : 4u; },

@@ -166,6 +166,7 @@ extern const LinuxAbi kAbiRiscv64{
     .fault_code = [](bool, bool) { return uint64_t{0}; },
     .fetch_fault_code = [](bool) { return uint64_t{0}; },
     .retry_strange_address = nullptr,
+    .branch_target = nullptr,
     .hwprobe = guest::riscv64::hwprobe,
     .get_regset = get_regset,
     .regset_unit = [](uint32_t) { return 8u; },

@@ -236,7 +236,9 @@ void Thread::run() {
                 break;
             case ExitReason::kNoExec: {
                 const uint64_t at = pc();
-                if ((at & ((uint64_t{1} << abi.arch->insn_align_log2) - 1)) != 0) {
+                if (abi.branch_target != nullptr && abi.branch_target(at) != at) {
+                    vcpu->header().pc = abi.branch_target(at);
+                } else if ((at & ((uint64_t{1} << abi.arch->insn_align_log2) - 1)) != 0) {
                     force_signal(*this, fault_info(SIGBUS, kBusAdraln, at));
                 } else {
                     const int prot = memory.prot_at(at);

@@ -1,4 +1,5 @@
-// Linux lets AArch64 programs keep a tag in the top byte of a pointer: loads, stores, pairs, vectors and atomics ignore it.
+// Linux lets AArch64 programs keep a tag in the top byte of a pointer: loads, stores, pairs, vectors, atomics
+// and branches ignore it.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,6 +7,8 @@
 #include "check.h"
 
 static void* tagged(void* p, uint64_t tag) { return (void*)((uint64_t)p | tag << 56); }
+
+static int next(int x) { return x + 1; }
 
 int main(void) {
     uint64_t* plain = aligned_alloc(64, 4096);
@@ -22,6 +25,8 @@ int main(void) {
         CHECK(__atomic_fetch_add((uint64_t*)p, 1, __ATOMIC_SEQ_CST) == tag && plain[0] == tag + 1);
         memset(tagged(plain, tag), (int)tag, 512);
         CHECK(plain[63] == 0x0101010101010101u * tag);
+        int (*volatile call)(int) = (int (*)(int))tagged((void*)next, tag);  // branches drop it as well
+        CHECK(call(2) == 3);
     }
-    return 0;
+    return failures();
 }
