@@ -77,6 +77,7 @@ Task<Result<size_t>> Stream::read_some(void* into, size_t bytes) {
 }
 
 Task<Result<void>> Stream::read(void* into, size_t bytes) {
+    if (bytes == 0) co_return Result<void>{};  // `into` may be null then
     if (tail_ - head_ >= bytes) {
         std::memcpy(into, buffer_.data() + head_, bytes);
         head_ += bytes;

@@ -57,7 +57,7 @@ std::unexpected<Error> Qcow2Node::corrupt(const std::string& what) {
 
 Task<Result<void>> Qcow2Node::read_at(uint64_t offset, void* bytes, size_t n) {
     const uint64_t there = offset < file_->size() ? std::min<uint64_t>(n, file_->size() - offset) : 0;
-    std::memset(static_cast<uint8_t*>(bytes) + there, 0, n - there);
+    if (there < n) std::memset(static_cast<uint8_t*>(bytes) + there, 0, n - there);  // a table of no entries has no memory
     co_return co_await file_->read(offset, IoVec(bytes, there));
 }
 
