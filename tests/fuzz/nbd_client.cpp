@@ -36,7 +36,8 @@ io::Task<void> session(io::Reactor& reactor, std::vector<uint8_t> input, bool st
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-    static auto& reactor = **new auto(*io::Reactor::create(io::Aio::kThreads, 1));
+    static auto* const kept = new auto(*io::Reactor::create(io::Aio::kThreads, 1));  // never destroyed: its threads may run
+    auto& reactor = **kept;
     if (size == 0 || size > 1 << 16) return 0;
     const unsigned head = data[0];
     nbd::Writer w;

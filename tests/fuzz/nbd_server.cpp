@@ -56,7 +56,8 @@ io::Task<void> one_client(io::Reactor& reactor, nbd::Server& server, std::vector
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-    static auto& reactor = **new auto(*io::Reactor::create(io::Aio::kThreads, 1));
+    static auto* const kept = new auto(*io::Reactor::create(io::Aio::kThreads, 1));  // never destroyed: its threads may run
+    auto& reactor = **kept;
     static auto& server = *new nbd::Server(reactor);
     if (server.exports().empty()) {
         auto e = std::make_shared<nbd::Export>();

@@ -3,11 +3,12 @@
 //
 //   NAME [--changes N] [--seed S] FILE-OR-FOLDER…      N for each file; about 500 in all when not told
 //
-// Memory is limited to 2 GiB and each input to 10 s, as in long runs; the input that ends the program is left in
-// fuzz-failure-NAME.
+// Memory is limited to 2 GiB, each input to 10 s of processor time and two minutes; the input that ends the program is left
+// in fuzz-failure-NAME.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,7 +30,7 @@ namespace {
 
 using Bytes = std::vector<uint8_t>;
 constexpr rlim_t kMemory = rlim_t{2} << 30;
-constexpr unsigned kSeconds = 10;
+constexpr unsigned kSeconds = 10, kWallSeconds = 120;
 
 // What the signal handler tells.
 const Bytes* running = nullptr;
@@ -38,7 +39,7 @@ char running_name[512], failure_name[256];
 void on_death(int sig) {
     if (running != nullptr) {
         const auto say = [](const char* text) { [[maybe_unused]] const auto n = write(2, text, std::strlen(text)); };
-        say(running_name), say(sig == SIGALRM ? ": takes longer than 10 s; the input is in " : ": ends the program; the input is in "), say(failure_name), say("\n");
+        say(running_name), say(sig == SIGALRM || sig == SIGPROF ? ": takes too long; the input is in " : ": ends the program; the input is in "), say(failure_name), say("\n");
         const int fd = open(failure_name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
         [[maybe_unused]] const auto n = write(fd, running->data(), running->size());
     }
@@ -48,8 +49,11 @@ void on_death(int sig) {
 
 void give(const Bytes& input) {
     running = &input;
-    alarm(kSeconds);
+    const itimerval limit{{}, {kSeconds, 0}}, none{};
+    setitimer(ITIMER_PROF, &limit, nullptr);
+    alarm(kWallSeconds);
     LLVMFuzzerTestOneInput(input.data(), input.size());
+    setitimer(ITIMER_PROF, &none, nullptr);
     alarm(0);
     running = nullptr;
 }
@@ -112,7 +116,7 @@ int main(int argc, char** argv) {
     setrlimit(RLIMIT_AS, &memory);
     for (const int sig : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) signal(sig, on_death);
 #endif
-    for (const int sig : {SIGABRT, SIGALRM}) signal(sig, on_death);
+    for (const int sig : {SIGABRT, SIGALRM, SIGPROF}) signal(sig, on_death);
     unsigned long long inputs = 0;
     for (const auto& f : files) {
         std::ifstream in(f, std::ios::binary);
