@@ -15,13 +15,15 @@
 #include "block/formats/vmdk/vmdk.h"
 #include "block/formats/vpc/vpc.h"
 #include "block/graph/graph.h"
+#include "block/proto/curl.h"
 #include "block/proto/file.h"
 #include "block/proto/nbd.h"
 
 namespace myna::block {
 
 std::span<const Driver* const> all_drivers() noexcept {
-    static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kNbdDriver, &kRawDriver,  &kQcow2Driver, &kVdiDriver,
+    static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kNbdDriver, &kHttpDriver, &kHttpsDriver,
+                                        &kFtpDriver,  &kFtpsDriver,       &kRawDriver, &kQcow2Driver, &kVdiDriver,
                                         &kVmdkDriver, &kVhdxDriver,       &kVpcDriver,  &kLuksDriver,  &kQcowDriver,
                                         &kQedDriver,  &kParallelsDriver,  &kBochsDriver, &kCloopDriver, &kDmgDriver};
     return drivers;
