@@ -121,6 +121,11 @@ int64_t AddressSpace::map_fixed(uint64_t addr, uint64_t len, int prot, int flags
     return r < 0 ? r : static_cast<int64_t>(addr);
 }
 
+bool AddressSpace::within_limits(uint64_t bytes, bool data) const noexcept {
+    if (as_limit != ~uint64_t{0} && map_.bytes() + bytes > as_limit) return false;
+    return !data || data_limit == ~uint64_t{0} || map_.private_bytes(0, ~uint64_t{0}, PROT_WRITE) + bytes <= data_limit;
+}
+
 int64_t AddressSpace::mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset) {
     const bool fixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
     if (len == 0) return -EINVAL;
@@ -134,7 +139,7 @@ int64_t AddressSpace::mmap(uint64_t addr, uint64_t len, int prot, int flags, int
     int64_t at;
     {
         const std::lock_guard l(lock_);
-        if (as_limit != ~uint64_t{0} && map_.bytes() + size > as_limit) return -ENOMEM;
+        if (!within_limits(size, (prot & PROT_WRITE) != 0 && (flags & MAP_TYPE) == MAP_PRIVATE && !grows)) return -ENOMEM;
         if (fixed) {
             had_code = map_.any(addr, addr + size, PROT_EXEC);
             at = map_fixed(addr, size, prot, host_flags, fd, offset);
@@ -142,12 +147,18 @@ int64_t AddressSpace::mmap(uint64_t addr, uint64_t len, int prot, int flags, int
             // Guests built for huge pages align by themselves.
             at = map_at_free_place(align_down(addr, kPage), size, prot, host_flags & ~MAP_FIXED_NOREPLACE, fd, offset);
         }
+        bool host_place = false;
+        if (at == -EINVAL && !fixed && fd >= 0 && layout_.base == 0) {
+            // Some files choose their addresses themselves (io_uring).
+            at = host_syscall(SYS_mmap, 0, size, arg(int64_t{host_prot(prot)}), arg(int64_t{host_flags}), arg(int64_t{fd}), offset);
+            host_place = true;
+        }
         if (at < 0) return at;
         const auto start = static_cast<uint64_t>(at);
         if (!code_pages_.empty() && drop_code_pages(start, start + size)) had_code = true;
         const bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
         map_.set(start, start + size, static_cast<uint8_t>(prot & kProtBits),
-                 static_cast<uint8_t>((shared ? Region::kShared : 0) | (grows ? Region::kGrowsDown : 0)));
+                 static_cast<uint8_t>((shared ? Region::kShared : 0) | (grows ? Region::kGrowsDown : 0) | (host_place ? Region::kHostPlace : 0)));
     }
     if (had_code) invalidate(static_cast<uint64_t>(at), size);
     return at;
@@ -164,6 +175,14 @@ void AddressSpace::host_unmap(uint64_t addr, uint64_t len) {
 int64_t AddressSpace::munmap(uint64_t addr, uint64_t len) {
     if ((addr & (kPage - 1)) != 0 || len == 0) return -EINVAL;
     const uint64_t size = align_up(len, kPage);
+    if (addr >= layout_.limit) {
+        const std::lock_guard l(lock_);
+        const Region* r = map_.find(addr);
+        if (r == nullptr || (r->flags & Region::kHostPlace) == 0 || size > r->end - addr) return -EINVAL;
+        const int64_t done = host_syscall(SYS_munmap, addr + layout_.base, size);
+        if (done == 0) map_.erase(addr, addr + size);
+        return done;
+    }
     if (size < len || size > layout_.limit || addr > layout_.limit - size) return -EINVAL;
     bool had_code;
     {
@@ -199,6 +218,10 @@ int64_t AddressSpace::mprotect(uint64_t addr, uint64_t len, int prot) {
             }
         if (!map_.covered(addr, addr + size)) return -ENOMEM;
         const bool had_exec = map_.any(addr, addr + size, PROT_EXEC);
+        if ((prot & PROT_WRITE) != 0 && data_limit != ~uint64_t{0}) {
+            const uint64_t more = map_.private_bytes(addr, addr + size, 0) - map_.private_bytes(addr, addr + size, PROT_WRITE);
+            if (more != 0 && map_.private_bytes(0, ~uint64_t{0}, PROT_WRITE) + more > data_limit) return -ENOMEM;
+        }
         if (const int64_t r = host_syscall(SYS_mprotect, addr + layout_.base, size, arg(int64_t{host_prot(prot)})); r < 0) return r;
         // Translations stay right while the page stays executable and read-only.
         forget = had_exec && ((prot & PROT_EXEC) == 0 || (prot & PROT_WRITE) != 0);
@@ -227,6 +250,7 @@ int64_t AddressSpace::mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, 
         if (r == nullptr || (old_size != 0 && !map_.covered(addr, addr + old_size))) return -EFAULT;
         if (fixed && map_.any_flag(new_addr, new_addr + size, Region::kReserved)) return -ENOMEM;
         const Region kind = *r;
+        if (size > old_size && !within_limits(size - old_size, (kind.prot & PROT_WRITE) != 0 && (kind.flags & Region::kShared) == 0)) return -ENOMEM;
         had_code = map_.any(addr, addr + std::max(old_size, kPage), PROT_EXEC);
         // Write-protected code pages cut the host's mapping into pieces; the kernel moves whole ones only.
         if (!code_pages_.empty() && drop_code_pages(addr, addr + old_size)) {
@@ -292,7 +316,7 @@ int64_t AddressSpace::brk(uint64_t addr) {
     const uint64_t top = align_up(addr, kPage);
     if (top > brk_top_) {
         if (!map_.free(brk_top_, top)) return static_cast<int64_t>(brk_);
-        if (as_limit != ~uint64_t{0} && map_.bytes() + (top - brk_top_) > as_limit) return static_cast<int64_t>(brk_);
+        if (!within_limits(top - brk_top_, true)) return static_cast<int64_t>(brk_);
         const int how = layout_.reserved ? MAP_FIXED : MAP_FIXED_NOREPLACE;
         const int64_t r = host_syscall(SYS_mmap, brk_top_ + layout_.base, top - brk_top_, PROT_READ | PROT_WRITE,
                                        arg(int64_t{MAP_PRIVATE | MAP_ANONYMOUS | how}), ~uint64_t{0}, 0);

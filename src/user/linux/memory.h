@@ -136,9 +136,12 @@ class AddressSpace final : public jit::GuestMemory {
     uint64_t stack_start = 0, stack_end = 0;  // the main thread's
     uint64_t vdso_start = 0;
     uint64_t as_limit = ~uint64_t{0};         // RLIMIT_AS of the guest
+    uint64_t data_limit = ~uint64_t{0};       // RLIMIT_DATA of the guest
     uint64_t as_used() { const std::lock_guard l(lock_); return map_.bytes(); }
 
   private:
+    /// Whether RLIMIT_AS and, for private writable memory, RLIMIT_DATA leave room for `bytes` more. With lock_ held.
+    [[nodiscard]] bool within_limits(uint64_t bytes, bool data) const noexcept;
     int copy_out_again(uint64_t to, const void* from, size_t n) noexcept;
     static int host_prot(int prot) noexcept;
     /// Where a mapping of `len` bytes without MAP_FIXED goes (near `hint` if that is free). With lock_ held.

@@ -223,6 +223,7 @@ constexpr OptionRow kRows[] = {
          return fail(ErrorKind::kUnsupported, "plugins are not supported");
      }, "not supported"},
     {"traced", "HOW", nullptr, [](Options& o, std::string_view v) -> Result<void> { o.traced = v; return {}; }, ""},
+    {"limits", "LIST", nullptr, [](Options& o, std::string_view v) -> Result<void> { o.limits = v; return {}; }, ""},
     {"execfd", "FD", nullptr, [](Options& o, std::string_view v) -> Result<void> {
          uint64_t n = 0;
          if (auto r = take_number(n, v); !r) return r;
@@ -419,7 +420,7 @@ Result<Action> parse_options(int argc, char** argv, char** env, Options& o) {
         }
         if (name == "cpu" && (value == "help" || value == "?")) return cpu_list(o);
         if (auto r = row->parse(o, value); !r) return std::unexpected(in_option(r.error(), "-" + std::string(name)));
-        if (name != "0" && name != "traced" && name != "seccomp" && name != "execfd" && name != "emulator" && name != "g")
+        if (name != "0" && name != "traced" && name != "seccomp" && name != "execfd" && name != "limits" && name != "emulator" && name != "g")
             for (int n = first; n <= i; ++n) o.own_args.emplace_back(argv[n]);
     }
     if (i >= argc) return bad("no program to run given ('" + o.called + " -help' for help)");

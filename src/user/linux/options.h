@@ -41,6 +41,7 @@ struct Options {
     std::vector<std::string> own_args;  // the options as they were given: handed on at execve
     std::string traced;                 // how the process is traced that executes this program (trace.h), "": it is not
     std::string emulator;               // absolute path that we were started by, "" where the kernel chose us
+    std::string limits;                 // limits_for_exec of its predecessor
     int filters_fd = -1;                // seccomp filters that its predecessor had (seccomp.h)
     std::string program;                // guest program
     std::vector<std::string> args;      // guest argv, from argv[0] on

@@ -18,6 +18,7 @@
 #include "user/linux/debug.h"
 #include "user/linux/loader.h"
 #include "user/linux/signals.h"
+#include "user/linux/syscalls/calls.h"
 #include "user/linux/syscalls/seccomp.h"
 
 namespace myna::user {
@@ -177,6 +178,7 @@ int run_program(Options& o, char** env) {
     if (const auto* name = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
         o.emulator.empty() && name != nullptr && name[0] == '/' && o.program != name && std::strcmp(name, "/proc/self/exe") != 0)
         o.emulator = name;
+    if (!o.limits.empty()) set_limits(p, o.limits);
     start_signals(*main);
     if (o.filters_fd >= 0) load_filters(*main, o.filters_fd);
     if (!o.traced.empty()) trace_after_exec(*main, o.traced.c_str());

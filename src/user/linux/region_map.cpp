@@ -126,4 +126,14 @@ uint64_t RegionMap::bytes() const noexcept {
     return sum;
 }
 
+uint64_t RegionMap::private_bytes(uint64_t start, uint64_t end, uint8_t prot) const noexcept {
+    uint64_t sum = 0;
+    for (const Region& r : regions_) {
+        if ((r.flags & (Region::kReserved | Region::kShared | Region::kGrowsDown)) != 0 || (r.prot & prot) != prot) continue;
+        const uint64_t from = std::max(r.start, start), to = std::min(r.end, end);
+        if (from < to) sum += to - from;
+    }
+    return sum;
+}
+
 }  // namespace myna::user

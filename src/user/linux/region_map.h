@@ -13,7 +13,8 @@ namespace myna::user {
 
 /// A mapped range. `prot` is the guest's view (PROT_*), whatever the host's page tables hold.
 struct Region {
-    static constexpr uint8_t kShared = 1, kGrowsDown = 2, kReserved = 4 /* the emulator's own: never the guest's */, kShm = 8;
+    static constexpr uint8_t kShared = 1, kGrowsDown = 2, kReserved = 4 /* the emulator's own: never the guest's */, kShm = 8,
+                             kHostPlace = 16 /* where the host wanted it, maybe above the guest's limit */;
     uint64_t start = 0, end = 0;
     uint8_t prot = 0;
     uint8_t flags = 0;
@@ -45,6 +46,8 @@ class RegionMap {
     [[nodiscard]] const std::vector<Region>& regions() const noexcept { return regions_; }
     /// Bytes mapped (RLIMIT_AS), without the emulator's own.
     [[nodiscard]] uint64_t bytes() const noexcept;
+    /// Bytes in [start, end) that are private and have all of `prot` (RLIMIT_DATA: writable), without stacks and the emulator's own.
+    [[nodiscard]] uint64_t private_bytes(uint64_t start, uint64_t end, uint8_t prot) const noexcept;
 
   private:
     [[nodiscard]] size_t index_above(uint64_t addr) const noexcept;  // of the first region with end > addr

@@ -52,9 +52,11 @@ struct SignalActions {
 
 class Thread;
 class Tracer;
+class IoRings;
 struct SeccompFilter;
 
-/// Descriptors of /proc/PID/mem that the guest opened for writing: what is written there may be code.
+/// Descriptors that need attention: of /proc/PID/mem that the guest opened for writing (what is written there may be
+/// code), of userfaultfd.
 class MemoryFiles {
   public:
     [[nodiscard]] bool any() const noexcept { return any_.load(std::memory_order_relaxed); }
@@ -123,6 +125,7 @@ struct Process {
     bool libc_signals_given_back = false;  // signals.h; under threads_lock
     bool kernel_knows = false;       // it was told where the guest's arguments and auxiliary vector are
     MemoryFiles memory_files;
+    MemoryFiles fault_files;         // of userfaultfd
     uint64_t unknown_reported[8] = {};  // system call numbers that -d unimp has named
 
     /// -g; never destroyed once made, since threads may be inside.
@@ -131,6 +134,7 @@ struct Process {
     std::mutex threads_lock;
     std::vector<Thread*> threads;
     std::atomic<Tracer*> tracer{nullptr};  // made when the guest first traces another process; lives as long as this one
+    std::atomic<IoRings*> rings{nullptr};    // made when the guest first sets up an io_uring; lives as long as this one
 };
 
 class Thread {

@@ -18,7 +18,8 @@ namespace myna::user {
     C(prlimit64) C(prctl) C(semctl) C(shmat) C(shmdt) C(brk) C(munmap) C(mremap) C(mmap) C(mprotect) C(mlockall)          \
     C(madvise) C(clone) C(clone3) C(execve) C(execveat) C(riscv_hwprobe) C(riscv_flush_icache) C(seccomp) C(pkey_mprotect) \
     C(ptrace) C(wait4) C(waitid) C(write) C(pwrite64) \
-    C(process_vm_readv) C(process_vm_writev)
+    C(process_vm_readv) C(process_vm_writev) C(io_uring_setup) C(io_uring_enter) C(io_uring_register) \
+    C(read) C(userfaultfd) C(futex_waitv) C(mq_notify)
 #define MYNA_DECLARE(name) int64_t call_##name(Thread& t, const uint64_t* a);
 MYNA_CALLS(MYNA_DECLARE)
 #undef MYNA_DECLARE
@@ -65,6 +66,12 @@ inline constexpr int64_t kNoView = -0x20000;
 int64_t open_proc_view(Thread& t, uint64_t dirfd, const char* path, uint64_t flags);
 /// True when the path is /proc/…/exe of a process that runs a guest program: `exe` is that.
 bool guest_exe(Thread& t, uint64_t dirfd, const char* path, std::string& exe);
+/// The guest's own limits (RLIMIT_AS, RLIMIT_DATA) as text for the program that execve starts, "": none.
+std::string limits_for_exec(const Process& p);
+/// In the new program.
+void set_limits(Process& p, const std::string& text);
+/// An ioctl of type 0xaa where guest_base is in use.
+int64_t userfault_ioctl(Thread& t, const uint64_t* a);
 /// The guest wrote `size` bytes (or an error) to one of Process::memory_files.
 void wrote_memory_file(Thread& t, int fd, uint64_t addr, int64_t size);
 

@@ -165,6 +165,10 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
         } else if (filters_fd < -1) {
             return filters_fd;
         }
+        if (const std::string limits = limits_for_exec(t.process); !limits.empty()) {
+            strings.push_back("-limits=" + limits);
+            add(strings.back().c_str());
+        }
         // By descriptor, which may be closed by the exec: a copy for the new emulator to read.
         if (fd >= 0) moved_fd = host_syscall(SYS_fcntl, static_cast<uint64_t>(fd), F_DUPFD, 200);
         if (moved_fd >= 0) {

@@ -332,6 +332,7 @@ int64_t call_fcntl(Thread& t, const uint64_t* a) {
 
 int64_t call_ioctl(Thread& t, const uint64_t* a) {
     uint64_t third = a[2];
+    if (t.memory.base() != 0 && _IOC_TYPE(a[1]) == 0xaa) return userfault_ioctl(t, a);
     if (t.memory.base() != 0 && ioctl_takes_pointer(static_cast<uint32_t>(a[1]))) third = t.memory.host_arg(third);
     int64_t r = t.syscall(SYS_ioctl, a[0], a[1], third);
     if (r == -EFAULT && retry_after_efault(t)) r = t.syscall(SYS_ioctl, a[0], a[1], third);

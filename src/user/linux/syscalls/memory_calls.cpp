@@ -1,4 +1,4 @@
-// Memory and System V IPC calls.
+// Memory and IPC calls.
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/sem.h>
@@ -7,11 +7,15 @@
 #include <cstring>
 
 #include "user/linux/syscalls/calls.h"
+#include "user/linux/syscalls/io_uring.h"
 
 namespace myna::user {
 
 int64_t call_mmap(Thread& t, const uint64_t* a) {
-    return t.memory.mmap(a[0], a[1], static_cast<int>(a[2]), static_cast<int>(a[3]), static_cast<int>(a[4]), a[5]);
+    const int64_t r = t.memory.mmap(a[0], a[1], static_cast<int>(a[2]), static_cast<int>(a[3]), static_cast<int>(a[4]), a[5]);
+    if (IoRings* rings = t.process.rings.load(); rings != nullptr && r >= 0 && (a[3] & MAP_ANONYMOUS) == 0) [[unlikely]]
+        rings->mapped(static_cast<int>(a[4]), a[5], static_cast<uint64_t>(r));
+    return r;
 }
 int64_t call_munmap(Thread& t, const uint64_t* a) { return t.memory.munmap(a[0], a[1]); }
 int64_t call_mprotect(Thread& t, const uint64_t* a) { return t.memory.mprotect(a[0], a[1], static_cast<int>(a[2])); }
@@ -29,6 +33,15 @@ int64_t call_shmdt(Thread& t, const uint64_t* a) { return t.memory.shmdt(a[0]); 
 int64_t call_mlockall(Thread&, const uint64_t* a) {
     if ((a[0] & ~uint64_t{MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT}) != 0 || a[0] == 0 || a[0] == MCL_ONFAULT) return -EINVAL;
     return 0;
+}
+
+int64_t call_mq_notify(Thread& t, const uint64_t* a) {
+    sigevent e;
+    if (t.memory.base() == 0 || a[1] == 0) return host_syscall(SYS_mq_notify, a[0], a[1]);
+    if (t.memory.get(a[1], e) != 0) return -EFAULT;
+    // The kernel takes 32 bytes from there, which it sends back.
+    if (e.sigev_notify == SIGEV_THREAD) e.sigev_value.sival_ptr = t.memory.host<void>(reinterpret_cast<uint64_t>(e.sigev_value.sival_ptr));
+    return host_syscall(SYS_mq_notify, a[0], arg(&e));
 }
 
 int64_t call_semctl(Thread& t, const uint64_t* a) {

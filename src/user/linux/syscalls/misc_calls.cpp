@@ -4,6 +4,7 @@
 #include <sys/time.h>
 #include <sys/utsname.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -72,6 +73,11 @@ int64_t call_uname(Thread& t, const uint64_t* a) {
 
 namespace {
 
+void apply_limits(Process& p) {
+    p.memory.as_limit = p.limits[0].rlim_cur;
+    p.memory.data_limit = p.limits[1].rlim_cur;
+}
+
 bool is_address_limit(uint64_t resource) { return resource == RLIMIT_AS || resource == RLIMIT_DATA; }
 
 int64_t own_limit(Thread& t, uint64_t resource, uint64_t wanted, uint64_t old) {
@@ -84,12 +90,27 @@ int64_t own_limit(Thread& t, uint64_t resource, uint64_t wanted, uint64_t old) {
         if (n.rlim_cur > n.rlim_max) return -EINVAL;
         if (n.rlim_max > mine.rlim_max && host_syscall(SYS_geteuid) != 0) return -EPERM;
         mine = n;
-        if (resource == RLIMIT_AS) t.memory.as_limit = n.rlim_cur;
+        apply_limits(p);
     }
     return old != 0 ? t.memory.put(old, was) : 0;
 }
 
 }  // namespace
+
+std::string limits_for_exec(const Process& p) {
+    if (std::all_of(std::begin(p.limits), std::end(p.limits), [](const rlimit& l) { return l.rlim_max == RLIM_INFINITY && l.rlim_cur == RLIM_INFINITY; })) return {};
+    std::string s;
+    for (const rlimit& l : p.limits) s += (s.empty() ? "" : ",") + std::to_string(l.rlim_cur) + "," + std::to_string(l.rlim_max);
+    return s;
+}
+
+void set_limits(Process& p, const std::string& text) {
+    unsigned long long n[4];
+    if (std::sscanf(text.c_str(), "%llu,%llu,%llu,%llu", &n[0], &n[1], &n[2], &n[3]) != 4) return;
+    p.limits[0] = {n[0], n[1]};
+    p.limits[1] = {n[2], n[3]};
+    apply_limits(p);
+}
 
 int64_t call_prlimit64(Thread& t, const uint64_t* a) {
     if (is_address_limit(a[1]) && (a[0] == 0 || static_cast<int64_t>(a[0]) == host_syscall(SYS_getpid))) return own_limit(t, a[1], a[2], a[3]);

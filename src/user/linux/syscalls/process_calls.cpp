@@ -332,6 +332,7 @@ int64_t fork_process(Thread& t, const CloneArgs& c) {
     p.engine->after_fork_child(*t.vcpu);
     p.threads.assign(1, &t);
     p.tracer.store(nullptr);
+    p.rings.store(nullptr);
     t.newborn = true;
     const uint32_t follow = c.exit_signal == SIGCHLD ? PTRACE_O_TRACEFORK : PTRACE_O_TRACECLONE;
     if ((t.trace.options & follow) == 0 || (c.flags & CLONE_UNTRACED) != 0) t.trace.on = 0;
@@ -463,6 +464,18 @@ int64_t call_futex(Thread& t, const uint64_t* a) {
     const auto op = static_cast<int>(a[1]) & FUTEX_CMD_MASK;
     const bool timeout = op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET || op == FUTEX_LOCK_PI || op == FUTEX_LOCK_PI2 || op == FUTEX_WAIT_REQUEUE_PI;
     return t.syscall(SYS_futex, t.memory.host_arg(a[0]), a[1], a[2], timeout ? t.memory.host_arg(a[3]) : a[3], t.memory.host_arg(a[4]), a[5]);
+}
+
+int64_t call_futex_waitv(Thread& t, const uint64_t* a) {
+    struct Waiter {
+        uint64_t value, address;
+        uint32_t flags, reserved;
+    } waiters[128];
+    constexpr long kFutexWaitv = 449;
+    if (t.memory.base() == 0 || a[1] > std::size(waiters)) return myna_safe_syscall(&t.signal_pending, kFutexWaitv, a);
+    if (t.memory.copy_in(waiters, a[0], a[1] * sizeof(Waiter)) != 0) return -EFAULT;
+    for (uint64_t i = 0; i < a[1]; ++i) waiters[i].address += t.memory.base();
+    return t.syscall(kFutexWaitv, arg(waiters), a[1], a[2], t.memory.host_arg(a[3]), a[4]);
 }
 
 int64_t call_set_robust_list(Thread& t, const uint64_t* a) {
