@@ -1,7 +1,6 @@
 // The list of drivers: the one line a new format, protocol or filter adds outside its own folder.
 #include <array>
 
-#include "block/filters/filter.h"
 #include "block/formats/bochs/bochs.h"
 #include "block/formats/cloop/cloop.h"
 #include "block/formats/dmg/dmg.h"
@@ -26,8 +25,7 @@ std::span<const Driver* const> all_drivers() noexcept {
     static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kNbdDriver, &kHttpDriver, &kHttpsDriver,
                                         &kFtpDriver,  &kFtpsDriver,       &kRawDriver, &kQcow2Driver, &kVdiDriver,
                                         &kVmdkDriver, &kVhdxDriver,       &kVpcDriver,  &kLuksDriver,  &kQcowDriver,
-                                        &kQedDriver,  &kParallelsDriver,  &kBochsDriver, &kCloopDriver, &kDmgDriver,
-                                        &kThrottleDriver, &kCopyOnReadDriver, &kBlkdebugDriver, &kBlkverifyDriver, &kQuorumDriver};
+                                        &kQedDriver,  &kParallelsDriver,  &kBochsDriver, &kCloopDriver, &kDmgDriver};
     return drivers;
 }
 
