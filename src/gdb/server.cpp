@@ -220,6 +220,7 @@ void Server::vcont(Reader r) {
         for (const Action& a : wanted) {
             if (a.id && a.id->pid > 0 && a.id->pid != t.pid) continue;
             if (a.id && a.id->tid > 0 && a.id->tid != t.tid) continue;
+            if (const std::string why = target_.held(t); !why.empty()) return reply("E." + why);
             actions.push_back({t, a.what == 's' || a.what == 'S', a.signal});
             break;
         }

@@ -87,6 +87,8 @@ class Target {
     // ---- running
     /// Threads that are in none of `actions` stay where they are.
     virtual void resume(std::span<const Resume> actions) = 0;
+    /// Why a thread of `threads()` cannot be resumed, for gdb's user; "" when it can.
+    virtual std::string held(ThreadId) { return {}; }
     /// ctrl-C: a stop with SIGINT follows.
     virtual void interrupt() = 0;
     /// The next stop, when there is one. Everything stands still then.

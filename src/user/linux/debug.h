@@ -99,6 +99,7 @@ class Debugger final : public gdb::Target {
     bool insert_point(gdb::PointKind kind, uint64_t addr, uint64_t len) override;
     bool remove_point(gdb::PointKind kind, uint64_t addr, uint64_t len) override;
     void resume(std::span<const gdb::Resume> actions) override;
+    std::string held(gdb::ThreadId id) override;
     void interrupt() override;
     std::optional<gdb::Stop> take_stop() override;
     int stop_fd() override { return event_; }

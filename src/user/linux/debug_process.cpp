@@ -259,6 +259,12 @@ bool Debugger::detach(int64_t pid) {
     return true;
 }
 
+std::string Debugger::held(ThreadId id) {
+    const Lock l(lock_);
+    if (!children_.contains(id.pid)) return {};
+    return "process " + std::to_string(id.pid) + " was forked and is held by 'set detach-on-fork off': one connection runs one process; 'detach inferiors' lets it go";
+}
+
 void Debugger::hook_signals(bool on) { hook_default_signals(process_.actions, on); }
 
 // ---- fork

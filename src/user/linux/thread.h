@@ -53,6 +53,7 @@ struct SignalActions {
 class Thread;
 class Tracer;
 class IoRings;
+class StraceLog;
 struct SeccompFilter;
 
 /// Descriptors that need attention: of /proc/PID/mem that the guest opened for writing (what is written there may be
@@ -134,6 +135,7 @@ struct Process {
     std::mutex threads_lock;
     std::vector<Thread*> threads;
     std::atomic<Tracer*> tracer{nullptr};  // made when the guest first traces another process; lives as long as this one
+    std::atomic<StraceLog*> strace_log{nullptr};  // likewise, of -strace
     std::atomic<IoRings*> rings{nullptr};    // made when the guest first sets up an io_uring; lives as long as this one
 };
 

@@ -333,6 +333,7 @@ int64_t fork_process(Thread& t, const CloneArgs& c) {
     p.threads.assign(1, &t);
     p.tracer.store(nullptr);
     p.rings.store(nullptr);
+    p.strace_log.store(nullptr);  // its lock may be another thread's
     t.newborn = true;
     const uint32_t follow = c.exit_signal == SIGCHLD ? PTRACE_O_TRACEFORK : PTRACE_O_TRACECLONE;
     if ((t.trace.options & follow) == 0 || (c.flags & CLONE_UNTRACED) != 0) t.trace.on = 0;

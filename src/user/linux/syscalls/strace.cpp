@@ -4,6 +4,12 @@
 //   1234 close(3)                       = 0
 //   1234 connect(4, {sa_family=AF_UNIX, sun_path="/run/x"}, 110) = -1 ENOENT (No such file or directory)
 //
+// A call during which another thread of the process writes a line is printed in two:
+//
+//   1234 read(3,  <unfinished ...>
+//   1235 write(4, "x", 1)               = 1
+//   1234 <... read resumed>"x", 100)    = 1
+//
 // The format is strace's, so that what reads its output reads this. A letter of the row says how an argument is printed;
 // kSpecial knows what a letter cannot tell.
 #include <arpa/inet.h>
@@ -22,6 +28,8 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <memory>
+#include <mutex>
 #include <utility>
 
 #include "user/linux/syscalls/calls.h"
@@ -44,6 +52,10 @@ class Line {
     /// Results stand in one column where the call is short enough.
     void pad() {
         while (size_ < kResultColumn) text_[size_++] = ' ';
+    }
+    void copy(const Line& from) {
+        std::memcpy(text_, from.text_, from.size_);
+        size_ = from.size_;
     }
     void write(int fd) {
         text_[size_++] = '\n';
@@ -418,9 +430,9 @@ const Special* special(const SyscallRow& row, unsigned n) {
 }
 
 /// Arguments that the kernel fills are printed after the call.
-void arguments(Thread& t, Line& l, const SyscallRow& row, const uint64_t* a, unsigned from, unsigned to, int64_t result) {
+void arguments(Thread& t, Line& l, const SyscallRow& row, const uint64_t* a, unsigned from, unsigned to, int64_t result, bool resumed = false) {
     for (unsigned n = from; n < to; ++n) {
-        if (n != 0) l.add(", ");
+        if (n != 0 && !(resumed && n == from)) l.add(", ");
         if (const Special* s = special(row, n); s != nullptr && (!s->after || result >= 0)) s->print(t, l, a, n);
         else if (row.args[n] == 'B' && result > 0) bytes(t, l, a[n], static_cast<uint64_t>(result));
         else if (row.args[n] == 't' && result == 0) time_spec(t, l, a[n]);
@@ -437,14 +449,61 @@ unsigned first_filled(const SyscallRow& row) {
     return n;
 }
 
+long long thread_number() { return static_cast<long long>(host_syscall(SYS_gettid)); }
+
 }  // namespace
+
+/// The line whose call is under way: it is written when the call is done, or cut when another thread writes before that.
+class StraceLog {
+  public:
+    static StraceLog& of(Process& p) {
+        StraceLog* l = p.strace_log.load();
+        if (l == nullptr) {
+            auto fresh = std::make_unique<StraceLog>(p.log_fd);
+            if (p.strace_log.compare_exchange_strong(l, fresh.get())) l = fresh.release();
+        }
+        return *l;
+    }
+    explicit StraceLog(int fd) : fd_(fd) {}
+
+    void begin(const Thread& t, const Line& l) {
+        const std::lock_guard g(lock_);
+        cut();
+        line_.copy(l);
+        owner_ = &t;
+    }
+    /// The call is done. False: its line was cut, the rest needs a beginning of its own.
+    bool done(const Thread& t) {
+        const std::lock_guard g(lock_);
+        if (owner_ != &t) return false;
+        owner_ = nullptr;
+        return true;
+    }
+    void write(Line& l) {
+        const std::lock_guard g(lock_);
+        cut();
+        l.write(fd_);
+    }
+
+  private:
+    void cut() {
+        if (std::exchange(owner_, nullptr) == nullptr) return;
+        line_.add(" <unfinished ...>");
+        line_.write(fd_);
+    }
+    const int fd_;
+    std::mutex lock_;
+    const Thread* owner_ = nullptr;
+    Line line_;
+};
 
 int64_t traced_call(Thread& t, const SyscallRow& row, const uint64_t* a) {
     Line l;
     auto count = static_cast<unsigned>(std::strlen(row.args));
     // open's mode counts only for files it makes.
     if (row.handler == call_openat && (host_open_flags(t.abi, a[2]) & (O_CREAT | 020000000)) == 0) count = 3;
-    l.add("%lld %s(", static_cast<long long>(host_syscall(SYS_gettid)), row.name);
+    StraceLog& log = StraceLog::of(t.process);
+    l.add("%lld %s(", thread_number(), row.name);
     const unsigned before = std::min(first_filled(row), count);
     arguments(t, l, row, a, 0, before, 0);
     // What may not come back, or comes back twice, is printed first.
@@ -454,33 +513,40 @@ int64_t traced_call(Thread& t, const SyscallRow& row, const uint64_t* a) {
         l.add(")");
         l.pad();
         l.add(" = ?");
-        l.write(t.process.log_fd);
+        log.write(l);
         return row.handler(t, a);
     }
     if (leaves) {
         l.add(" <unfinished ...>");
-        l.write(t.process.log_fd);
+        log.write(l);
+    } else {
+        Line beginning;
+        beginning.copy(l);
+        if (before != 0 && before < count) beginning.add(", ");
+        log.begin(t, beginning);
     }
     const int64_t r = row.handler(t, a);
+    const bool whole = !leaves && log.done(t);
     if (r == kNoReturnValue) return r;
-    if (leaves) {
-        l.add("%lld <... %s resumed>)", static_cast<long long>(host_syscall(SYS_gettid)), row.name);  // a child prints its own
-    } else {
-        arguments(t, l, row, a, before, count, r);
-        l.add(")");
+    if (!whole) {
+        Line rest;
+        rest.add("%lld <... %s resumed>", thread_number(), row.name);  // a child prints its own
+        l.copy(rest);
     }
+    if (!leaves) arguments(t, l, row, a, before, count, r, !whole);
+    l.add(")");
     l.pad();
     if (r == kRestartSys) l.add(" = ? ERESTARTSYS (To be restarted)");
     else if (r < 0 && r >= -4095) l.add(" = -1 %s (%s)", strerrorname_np(static_cast<int>(-r)) != nullptr ? strerrorname_np(static_cast<int>(-r)) : "?", strerrordesc_np(static_cast<int>(-r)));
     else if (static_cast<uint64_t>(r) > 0xffffffff || name == "brk" || name == "mmap") l.add(" = 0x%llx", static_cast<unsigned long long>(r));
     else l.add(" = %lld", static_cast<long long>(r));
-    l.write(t.process.log_fd);
+    StraceLog::of(t.process).write(l);  // a forked child has one of its own
     return r;
 }
 
 void trace_signal(Thread& t, const siginfo_t& info) {
     Line l;
-    l.add("%lld --- ", static_cast<long long>(host_syscall(SYS_gettid)));
+    l.add("%lld --- ", thread_number());
     signal_name(l, info.si_signo);
     l.add(" {si_signo=");
     signal_name(l, info.si_signo);
@@ -498,17 +564,17 @@ void trace_signal(Thread& t, const siginfo_t& info) {
     else l.add(", si_pid=%d, si_uid=%d", info.si_pid, static_cast<int>(info.si_uid));
     if (info.si_signo == SIGCHLD) l.add(", si_status=%d", info.si_status);
     l.add("} ---");
-    l.write(t.process.log_fd);
+    StraceLog::of(t.process).write(l);
 }
 
 int64_t unknown_call(Thread& t, uint64_t number, const char* name) {
     Process& p = t.process;
     if (p.strace) {
         Line l;
-        l.add("%lld %s(", static_cast<long long>(host_syscall(SYS_gettid)), name != nullptr ? name : "?");
+        l.add("%lld %s(", thread_number(), name != nullptr ? name : "?");
         if (name == nullptr) l.add("system call %llu", static_cast<unsigned long long>(number));
         l.add(") = -1 ENOSYS (Function not implemented)");
-        l.write(p.log_fd);
+        StraceLog::of(p).write(l);
     }
     if ((p.options.engine.log & jit::Log::kUnimp) != 0 && number < 512) {
         uint64_t& word = p.unknown_reported[number / 64];
