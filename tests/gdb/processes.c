@@ -1,14 +1,16 @@
 // The gdb stub's guest with processes: `fork` waits for a child, `vfork` starts this program by vfork and execve,
-// `exec` becomes it, `die` ends by a signal, `sleep` waits to be interrupted.
+// `exec` becomes it, `die` ends by a signal, `sleep` waits to be interrupted, `shared` writes to shared memory.
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 volatile int go_on;
+volatile int* shared;
 
 __attribute__((noinline)) int in_child(int n) { return n + 1; }
 __attribute__((noinline)) int in_parent(int n) { return n + 2; }
@@ -35,6 +37,13 @@ int main(int argc, char** argv) {
     if (strcmp(what, "exec") == 0) execl(argv[0], argv[0], "ran", NULL);
     if (strcmp(what, "ran") == 0) return after_exec(20);
     if (strcmp(what, "die") == 0) abort();
+    if (strcmp(what, "shared") == 0) {
+        shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        shared[1] = in_parent(1);
+        shared[2] = 5;
+        __atomic_add_fetch(&shared[1], 6, __ATOMIC_SEQ_CST);
+        return shared[1] + shared[2];
+    }
     if (strcmp(what, "sleep") == 0)
         while (!go_on) usleep(1000);
     return 1;

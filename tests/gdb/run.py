@@ -60,6 +60,8 @@ def cases(guest):
              [r"Hardware watchpoint 2", r"Hardware read watchpoint 3", r"Old value = 0 '\\000'\nNew value = 120 'x'", r"Old value = 120 'x'\nNew value = 121 'y'", r"exited with code 03"], status=3),
         Case("watch-read", "plain", "break peek\ncontinue\nrwatch watched\ncontinue\ninfo symbol $pc\nawatch number\ncontinue\ndelete\ncontinue",
              [r"Hardware read watchpoint 2: watched\n\nValue = 7", r"peek", r"Hardware access \(read/write\) watchpoint 3: number", r"exited with code 03"], status=3),
+        Case("watch-shared", "processes", "break in_parent\ncontinue\nwatch shared[1]\ncontinue\ncontinue\ndelete\ncontinue",
+             [r"in_parent \(n=(n@entry=)?1\)", r"watchpoint 2: shared\[1\]", r"Old value = 0\nNew value = 3", r"Old value = 3\nNew value = 9", r"exited with code 016"], args=["shared"], status=14),
         Case("watch-local", "plain", "break add if a == 1\ncontinue\nup\nwatch sum\ncontinue\ndelete\ncontinue", [r"Breakpoint 1, add", r"[Ww]atchpoint 2: sum", r"New value = 3", r"exited with code 03"], status=3),
         Case("registers", "plain", f"break add\ncontinue\n{registers}\np $sp == (void*)$sp\nset var counter = 40\nfinish\np counter\ndelete\ncontinue",
              [r"Breakpoint 1", *register_lines, r"= 1\n", r"= 41\n", r"exited with code 03"], status=3),
