@@ -1,12 +1,15 @@
 #!/usr/bin/python3
-"""Disk images on web and FTP servers: nginx and pyftpdlib serve, myna-img and myna-io read, local copies say what is right.
+"""Disk images on web, FTP and ssh servers: nginx, pyftpdlib and sshd serve, myna-img and myna-io read and write, local copies
+say what is right.
 
   remote.py MYNA_IMG MYNA_IO
 
 The servers are Debian's own programs, unpacked into the private cache (scripts/foreign-root) and run from there; they listen
 on loopback only.
 """
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -157,17 +160,87 @@ def ftp(img, root, folder):
         expect(code == 1 and "CURL: Error opening file: " in err, f"a missing file over ftp: {err}")
 
 
+def ssh(img, io, root, folder):
+    """sshd runs as an ordinary user of a sandbox that the private cache is the root of; the client has a home of its own."""
+    home, data = folder / "home", folder / "ssh"
+    (home / ".ssh").mkdir(parents=True)
+    data.mkdir()
+    for key in (data / "host", home / ".ssh/id_ed25519"):
+        run(root / "usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    (data / "authorized").write_text((home / ".ssh/id_ed25519.pub").read_text())
+    (data / "passwd").write_text("guest:x:1000:1000::/data:/bin/sh\n")
+    (data / "conf").write_text("ListenAddress 127.0.0.1\nHostKey /data/host\nAuthorizedKeysFile /data/authorized\nStrictModes no\nUsePAM no\n"
+                               "PidFile none\nSubsystem sftp /usr/lib/openssh/sftp-server\n")
+    (data / "disk.raw").write_bytes((folder / "disk.raw").read_bytes())
+    port = free_port()
+    sandbox = ["bwrap", "--unshare-user", "--unshare-pid", "--die-with-parent", "--uid", "1000", "--gid", "1000"]
+    for name in ("usr", "lib", "lib64", "bin", "sbin"):
+        if (root / name).is_symlink():
+            sandbox += ["--symlink", os.readlink(root / name), "/" + name]
+        elif (root / name).exists():
+            sandbox += ["--ro-bind", root / name, "/" + name]
+    sandbox += ["--dev", "/dev", "--proc", "/proc", "--dir", "/run", "--bind", data, "/data", "--ro-bind", data / "passwd", "/etc/passwd"]
+    client = ["bwrap", "--dev-bind", "/", "/", "--bind", home, pathlib.Path.home(), "--unsetenv", "SSH_AUTH_SOCK"]
+    host_key = (data / "host.pub").read_text().split()[1]
+    digest = hashlib.sha256(base64.b64decode(host_key)).hexdigest()
+
+    def tool(program, *words):
+        return run(*client, program, *words)
+
+    with serving(port, [*sandbox, "/usr/sbin/sshd", "-D", "-e", "-f", "/data/conf", "-p", port]):
+        at = f"ssh://guest@127.0.0.1:{port}/data"
+        code, _, err = tool(img, "info", f"{at}/disk.raw")
+        expect(code == 1 and "known_hosts" in err, f"an unknown server: {err}")
+        (home / ".ssh/known_hosts").write_text(f"[127.0.0.1]:{port} ssh-ed25519 {host_key}\n")
+        out = folder / "out.raw"
+        code, _, err = tool(img, "convert", "-O", "raw", f"{at}/disk.raw", out)
+        expect(code == 0 and out.read_bytes() == (folder / "disk.raw").read_bytes(), f"reading by ssh: {err}")
+        for form in ("raw", "qcow2", "vmdk"):
+            code, _, err = tool(img, "convert", "-O", form, folder / "disk.raw", f"{at}/made.{form}")
+            expect(code == 0, f"writing {form} by ssh: {err}")
+            expect(run("qemu-img", "compare", "-F", form, "-f", "raw", folder / "disk.raw", data / f"made.{form}")[0] == 0, f"{form} written by ssh is another disk")
+        code, _, err = tool(img, "resize", "-f", "raw", f"{at}/made.raw", "+1M")
+        expect(code == 0 and (data / "made.raw").stat().st_size == 25 << 20, f"growing by ssh: {err}")
+        code, text, err = tool(io, "-f", "raw", "-c", "write -P 9 5000 70000", "-c", "flush", "-c", "read -P 9 5000 70000", f"{at}/made.raw")
+        expect(code == 0 and "failed" not in text + err and (data / "made.raw").read_bytes()[5000:75000] == b"\x09" * 70000, f"writes by ssh: {text}{err}")
+
+        place = {"driver": "ssh", "server": {"host": "127.0.0.1", "port": str(port)}, "path": "/data/disk.raw", "user": "guest"}
+        def with_check(**check):
+            return tool(img, "info", "json:" + json.dumps({"driver": "raw", "file": {**place, "host-key-check": check}}))
+        (home / ".ssh/known_hosts").unlink()
+        expect(with_check(mode="none")[0] == 0, "host-key-check.mode=none")
+        expect(with_check(mode="hash", type="sha256", hash=digest)[0] == 0, "the right hash of the host's key")
+        code, _, err = with_check(mode="hash", type="sha256", hash="0" * 64)
+        expect(code == 1 and "does not match" in err, f"a wrong hash of the host's key: {err}")
+        expect(tool(img, "info", f"{at}/disk.raw?host_key_check=sha256:{digest}")[0] == 0, "host_key_check of an URL")
+        code, _, err = tool(img, "info", f"{at}/none?host_key_check=no")
+        expect(code == 1 and "No such file or directory" in err, f"a missing file by ssh: {err}")
+        (home / ".ssh/id_ed25519").unlink()
+        code, _, err = tool(img, "info", f"{at}/disk.raw?host_key_check=no")
+        expect(code == 1 and "failed to authenticate" in err, f"no key: {err}")
+    code, _, err = run(img, "info", f"ssh://127.0.0.1:{free_port()}/x?host_key_check=no")
+    expect(code == 1 and "failed to establish SSH session" in err, f"no server: {err}")
+    for name, word in (("ssh://127.0.0.1", "missing remote path"), ("ssh:///x", "missing hostname"), ("ssh://h:no/x", "numeric port"),
+                       ("ssh://h/x?host_key_check=md6:00", "host_key_check")):
+        code, _, err = run(img, "info", name)
+        expect(code == 1 and word in err, f"{name}: {err}")
+
+
 def main():
     img, io = sys.argv[1:3]
-    fetched = subprocess.run([HERE.parent.parent / "scripts/foreign-root", "amd64", "bookworm", "nginx-light", "python3-pyftpdlib"], stdout=subprocess.PIPE, text=True)
+    fetched = subprocess.run([HERE.parent.parent / "scripts/foreign-root", "amd64", "bookworm", "nginx-light", "python3-pyftpdlib", "openssh-server", "openssh-client"], stdout=subprocess.PIPE, text=True)
     if fetched.returncode:
-        sys.exit("Debian's nginx-light and python3-pyftpdlib cannot be fetched (scripts/foreign-root)")
+        sys.exit("Debian's nginx-light, python3-pyftpdlib and openssh-server cannot be fetched (scripts/foreign-root)")
     root = pathlib.Path(fetched.stdout.strip().splitlines()[-1])
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         make_images(folder)
         web(img, io, root, folder)
         ftp(img, root, folder)
+        if run("bwrap", "--unshare-user", "--unshare-pid", "--uid", "1000", "--dev-bind", "/", "/", "true")[0] == 0:
+            ssh(img, io, root, folder)
+        else:
+            print("ssh is not tested: bwrap cannot make a user namespace here")
     return 1 if problems else 0
 
 

@@ -21,6 +21,16 @@ std::string_view scheme_of(std::string_view name) {
     return s;
 }
 
+/// The driver of the protocol that `name` begins with: "nbd" of "nbd+unix://…", "file" of a path.
+const Driver* protocol_of(std::string_view name) {
+    const std::string_view scheme = scheme_of(name);
+    return find_driver(scheme.empty() ? "file" : scheme.substr(0, scheme.find('+')));
+}
+std::unexpected<Error> unknown_protocol(std::string_view name) {
+    return fail(ErrorKind::kInvalidArgument, "Unknown protocol '" + std::string(scheme_of(name)) + "'");
+}
+std::string without_file_scheme(std::string_view name) { return std::string(scheme_of(name) == "file" ? name.substr(5) : name); }
+
 /// {"a.b.c": 1} as {"a": {"b": {"c": 1}}}.
 json nest(const json& flat) {
     json out = json::object();
@@ -118,11 +128,11 @@ Task<Result<NodePtr>> Graph::open(std::string name, std::string format, OpenOpti
     json file = json::object();
     std::string_view scheme = scheme_of(name);
     if (scheme == "file") {
-        file = {{"driver", "file"}, {"filename", name.substr(5)}};
+        file = {{"driver", "file"}, {"filename", without_file_scheme(name)}};
     } else if (!scheme.empty()) {
-        const std::string_view base = scheme.substr(0, scheme.find('+'));
-        if (find_driver(base) == nullptr) co_return fail(ErrorKind::kInvalidArgument, "Unknown protocol '" + std::string(scheme) + "'");
-        file = {{"driver", std::string(base)}, {"filename", name}};
+        const Driver* driver = protocol_of(name);
+        if (driver == nullptr) co_return unknown_protocol(name);
+        file = {{"driver", driver->name}, {"filename", name}};
     } else {
         file = {{"driver", "file"}, {"filename", name}};
     }
@@ -132,10 +142,9 @@ Task<Result<NodePtr>> Graph::open(std::string name, std::string format, OpenOpti
 }
 
 Task<Result<NodePtr>> Graph::open_protocol(std::string name, OpenOptions o) {
-    const std::string_view scheme = scheme_of(name);
-    const std::string driver(scheme.empty() || scheme == "file" ? "file" : scheme.substr(0, scheme.find('+')));
-    if (find_driver(driver) == nullptr) co_return fail(ErrorKind::kInvalidArgument, "Unknown protocol '" + std::string(scheme) + "'");
-    o.options = {{"driver", driver}, {"filename", scheme == "file" ? name.substr(5) : name}};
+    const Driver* driver = protocol_of(name);
+    if (driver == nullptr) co_return unknown_protocol(name);
+    o.options = {{"driver", driver->name}, {"filename", without_file_scheme(name)}};
     co_return co_await open_tree(std::move(o));
 }
 
@@ -172,6 +181,14 @@ Task<Result<NodePtr>> Graph::open_tree(OpenOptions o) {
     const Driver* d = find_driver(name);
     if (d == nullptr) co_return fail(ErrorKind::kInvalidArgument, "Unknown driver '" + name + "'");
     co_return co_await d->open(*this, o);
+}
+
+Task<Result<void>> Graph::create_protocol(CreateOptions o) {
+    const Driver* driver = protocol_of(o.filename);
+    if (driver == nullptr) co_return unknown_protocol(o.filename);
+    if (driver->create == nullptr) co_return fail(ErrorKind::kUnsupported, "Protocol driver '" + std::string(driver->name) + "' does not support image creation");
+    o.filename = without_file_scheme(o.filename);
+    co_return co_await driver->create(*this, o);
 }
 
 Task<Result<void>> Graph::create(std::string_view format, CreateOptions o) {

@@ -39,6 +39,8 @@ class Graph {
     Task<Result<NodePtr>> open_tree(OpenOptions options);
     /// Opens the protocol layer alone (`file`, `nbd` …) by name.
     Task<Result<NodePtr>> open_protocol(std::string name, OpenOptions options);
+    /// Creates what an image lies on: the file, or what else `o.filename` names (ssh://…).
+    Task<Result<void>> create_protocol(CreateOptions o);
     /// Creates an image of `format`.
     Task<Result<void>> create(std::string_view format, CreateOptions options);
     /// Opens the backing file that `image` names, as `above` (the options the image was opened with) wants it: its

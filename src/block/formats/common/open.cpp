@@ -33,7 +33,7 @@ Task<Result<NodePtr>> create_file(Graph& graph, const CreateOptions& o) {
     CreateOptions below;
     below.filename = o.filename;
     if (const auto it = o.options.find("nocow"); it != o.options.end()) below.options["nocow"] = *it;
-    if (auto r = co_await find_driver("file")->create(graph, below); !r) co_return std::unexpected(r.error());
+    if (auto r = co_await graph.create_protocol(below); !r) co_return std::unexpected(r.error());
     OpenOptions open;
     co_return co_await graph.open_protocol(o.filename, open);
 }

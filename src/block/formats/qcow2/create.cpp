@@ -148,12 +148,12 @@ Task<Result<void>> create_qcow2(Graph& graph, const CreateOptions& o) {
     CreateOptions below;
     below.filename = o.filename;
     if (const auto it = o.options.find("nocow"); it != o.options.end()) below.options["nocow"] = *it;
-    if (auto r = co_await find_driver("file")->create(graph, below); !r) co_return r;
+    if (auto r = co_await graph.create_protocol(below); !r) co_return r;
     if (!w->data_file.empty()) {
         CreateOptions data;
         data.filename = Graph::resolve_backing(o.filename, w->data_file);
         data.size = w->data_file_raw ? o.size : 0;
-        if (auto r = co_await find_driver("file")->create(graph, data); !r) co_return r;
+        if (auto r = co_await graph.create_protocol(data); !r) co_return r;
     }
     auto file = co_await graph.open_protocol(o.filename, {});
     if (!file) co_return std::unexpected(file.error());

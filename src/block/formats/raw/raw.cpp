@@ -107,10 +107,7 @@ Task<Result<NodePtr>> open_raw(Graph& graph, const OpenOptions& o) {
     co_return node;
 }
 
-Task<Result<void>> create_raw(Graph& graph, const CreateOptions& o) {
-    const Driver* file = find_driver("file");
-    return file->create(graph, o);
-}
+Task<Result<void>> create_raw(Graph& graph, const CreateOptions& o) { return graph.create_protocol(o); }
 
 Task<Result<MeasureResult>> measure_raw(Graph&, uint64_t size, Node* source, const CreateOptions&) {
     const uint64_t bytes = align_up(source != nullptr ? source->size() : size, kSector);
