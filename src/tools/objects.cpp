@@ -8,6 +8,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "block/filters/filter.h"
 #include "tools/options.h"
 
 namespace myna::tools {
@@ -149,7 +150,13 @@ block::Task<Result<block::NodePtr>> open_snapshot(block::Graph& graph, ImageOpti
 }  // namespace
 
 block::Task<Result<block::NodePtr>> open_image(block::Graph& graph, ImageOptions i) {
-    if (i.copy_on_read) co_return fail(ErrorKind::kUnsupported, "copy-on-read is not supported");
+    if (i.copy_on_read) {
+        if (i.read_only) co_return wrong("Can't set copy-on-read on read-only device");
+        i.copy_on_read = false;
+        auto below = co_await open_image(graph, std::move(i));
+        if (!below) co_return below;
+        co_return block::copy_on_read(graph.reactor(), *below);
+    }
     if (i.force_share && !i.read_only) co_return wrong("force-share=on can only be used with read-only images");
     if (i.aio == "native" && i.cache != "none" && i.cache != "directsync" && i.cache != "off")
         co_return wrong("aio=native was specified, but it requires cache.direct=on, which was not specified.");

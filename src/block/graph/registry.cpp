@@ -1,6 +1,7 @@
 // The list of drivers: the one line a new format, protocol or filter adds outside its own folder.
 #include <array>
 
+#include "block/filters/filter.h"
 #include "block/formats/bochs/bochs.h"
 #include "block/formats/cloop/cloop.h"
 #include "block/formats/dmg/dmg.h"
@@ -26,7 +27,8 @@ std::span<const Driver* const> all_drivers() noexcept {
     static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kNbdDriver, &kHttpDriver, &kHttpsDriver,
                                         &kFtpDriver,  &kFtpsDriver, &kSshDriver, &kRawDriver, &kQcow2Driver, &kVdiDriver,
                                         &kVmdkDriver, &kVhdxDriver,       &kVpcDriver,  &kLuksDriver,  &kQcowDriver,
-                                        &kQedDriver,  &kParallelsDriver,  &kBochsDriver, &kCloopDriver, &kDmgDriver};
+                                        &kQedDriver,  &kParallelsDriver,  &kBochsDriver, &kCloopDriver, &kDmgDriver,
+                                        &kThrottleDriver, &kCopyOnReadDriver, &kBlkdebugDriver, &kBlkverifyDriver, &kQuorumDriver};
     return drivers;
 }
 

@@ -29,6 +29,15 @@ Task<Result<void>> write_bytes(Node& file, uint64_t offset, const void* bytes, s
     co_return co_await file.write(offset, part);
 }
 
+Result<std::optional<uint64_t>> number_option(const nlohmann::json& options, const char* key) {
+    const auto it = options.find(key);
+    if (it == options.end()) return std::nullopt;
+    if (it->is_number_unsigned()) return it->get<uint64_t>();
+    CreateOptions text;
+    text.options = {{key, *it}};
+    return CreateArgs(text).size(key);
+}
+
 Task<Result<NodePtr>> create_file(Graph& graph, const CreateOptions& o) {
     CreateOptions below;
     below.filename = o.filename;

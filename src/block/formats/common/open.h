@@ -33,6 +33,9 @@ class CreateArgs {
     const CreateOptions& o_;
 };
 
+/// A number among a node's options, as JSON number or as text with a suffix ("64k"); nullopt where there is none.
+Result<std::optional<uint64_t>> number_option(const nlohmann::json& options, const char* key);
+
 /// 16 random bytes with the version and variant of a random UUID set (RFC 4122), in big-endian field order.
 std::vector<uint8_t> random_uuid();
 

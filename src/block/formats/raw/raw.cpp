@@ -3,9 +3,12 @@
 #include <algorithm>
 
 #include "base/bits.h"
+#include "block/formats/common/open.h"
 #include "block/graph/graph.h"
 
 namespace myna::block {
+
+using formats::number_option;
 
 namespace {
 
@@ -98,12 +101,10 @@ Task<Result<NodePtr>> open_raw(Graph& graph, const OpenOptions& o) {
     auto file = co_await graph.open_tree(below);
     if (!file) co_return std::unexpected(file.error());
     auto node = std::make_shared<RawNode>(graph.reactor(), *file, o.options.value("probed", false));
-    const auto number = [&](const char* key) -> std::optional<uint64_t> {
-        const auto it = o.options.find(key);
-        if (it == o.options.end()) return std::nullopt;
-        return it->is_string() ? std::stoull(it->get<std::string>()) : it->get<uint64_t>();
-    };
-    if (auto r = node->window(number("offset").value_or(0), number("size")); !r) co_return std::unexpected(r.error());
+    const auto offset = number_option(o.options, "offset"), size = number_option(o.options, "size");
+    if (!offset) co_return std::unexpected(offset.error());
+    if (!size) co_return std::unexpected(size.error());
+    if (auto r = node->window(offset->value_or(0), *size); !r) co_return std::unexpected(r.error());
     co_return node;
 }
 

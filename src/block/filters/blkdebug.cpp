@@ -1,0 +1,178 @@
+// blkdebug: fails requests as rules say, to test what is above: a format that meets an I/O error at a certain moment.
+//
+//   inject-error: event=none (always), iotype, sector, errno, once
+//
+// With `once` a rule is used up by one request. Formats here do not report what they do, so that rules of other events,
+// and states, are errors. `align` and `max-transfer` make the node below look more demanding than it is.
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/bits.h"
+#include "block/filters/filter.h"
+#include "block/formats/common/open.h"
+
+namespace myna::block {
+
+namespace {
+
+enum Request : unsigned { kRead = 1, kWrite = 2, kZeroes = 4, kDiscard = 8, kFlush = 16, kStatus = 32 };
+constexpr std::pair<std::string_view, unsigned> kTypes[] = {{"read", kRead}, {"write", kWrite}, {"write-zeroes", kZeroes}, {"discard", kDiscard}, {"flush", kFlush}, {"block-status", kStatus}};
+
+struct Inject {
+    unsigned types = kRead | kWrite | kZeroes | kDiscard | kFlush;
+    int error = EIO;
+    std::optional<uint64_t> offset;
+    bool once = false, used = false;
+};
+
+class BlkdebugNode final : public filters::FilterNode {
+  public:
+    BlkdebugNode(io::Reactor& r, NodePtr below) : FilterNode(r, std::move(below)) {}
+    [[nodiscard]] std::string_view driver() const noexcept override { return "blkdebug"; }
+
+    Result<void> add(const std::string& kind, const nlohmann::json& rule) {
+        const auto text = [&](const char* key) -> std::string {
+            const auto it = rule.find(key);
+            return it == rule.end() ? "" : it->is_string() ? it->get<std::string>() : it->dump();
+        };
+        const auto bad = [&](const std::string& what) { return fail(ErrorKind::kInvalidArgument, "blkdebug: " + kind + ": " + what); };
+        const auto count = [&](const char* key) { return static_cast<unsigned>(std::strtoul(text(key).c_str(), nullptr, 10)); };
+        const auto on = [&](const char* key) { return text(key) == "on" || text(key) == "true"; };
+        const std::string event = text("event");
+        if (event.empty()) return bad("Missing event name for rule");
+        if (event != "none" || kind == "set-state" || !text("state").empty()) return fail(ErrorKind::kUnsupported, "blkdebug: " + kind + ": events but 'none' and states are not implemented");
+        Inject i;
+        if (const auto v = text("errno"); !v.empty()) i.error = static_cast<int>(count("errno"));
+        if (const auto v = text("sector"); !v.empty() && v != "-1") i.offset = std::strtoull(v.c_str(), nullptr, 10) * 512;
+        if (const auto v = text("iotype"); !v.empty()) {
+            const auto t = std::find_if(std::begin(kTypes), std::end(kTypes), [&](const auto& k) { return k.first == v; });
+            if (t == std::end(kTypes)) return bad("Invalid iotype '" + v + "'");
+            i.types = t->second;
+        }
+        i.once = on("once");
+        rules_.push_back(std::move(i));
+        return {};
+    }
+    Result<void> shape(const nlohmann::json& o) {
+        auto align = formats::number_option(o, "align"), most = formats::number_option(o, "max-transfer");
+        if (!align) return std::unexpected(align.error());
+        if (!most) return std::unexpected(most.error());
+        if (*align) {
+            if (!std::has_single_bit(**align) || **align > (1u << 25) || **align < limits_.request_alignment) return fail(ErrorKind::kInvalidArgument, "Cannot meet constraints with align " + std::to_string(**align));
+            limits_.request_alignment = static_cast<uint32_t>(**align);
+        }
+        if (*most && **most != 0) {
+            if (**most % limits_.request_alignment != 0) return fail(ErrorKind::kInvalidArgument, "Cannot meet constraints with max-transfer " + std::to_string(**most));
+            limits_.max_transfer = **most;
+        }
+        return {};
+    }
+
+  protected:
+    Task<Result<void>> do_read(uint64_t offset, const IoVec& into) override {
+        if (auto r = request(kRead, offset, into.size()); !r) co_return r;
+        co_return co_await FilterNode::do_read(offset, into);
+    }
+    Task<Result<void>> do_write(uint64_t offset, const IoVec& from, WriteFlags flags) override {
+        if (auto r = request(kWrite, offset, from.size()); !r) co_return r;
+        co_return co_await FilterNode::do_write(offset, from, flags);
+    }
+    Task<Result<void>> do_write_zeroes(uint64_t offset, uint64_t length, WriteFlags flags) override {
+        if (auto r = request(kZeroes, offset, length); !r) co_return r;
+        co_return co_await FilterNode::do_write_zeroes(offset, length, flags);
+    }
+    Task<Result<void>> do_discard(uint64_t offset, uint64_t length) override {
+        if (auto r = request(kDiscard, offset, length); !r) co_return r;
+        co_return co_await FilterNode::do_discard(offset, length);
+    }
+    Task<Result<void>> do_flush() override {
+        if (auto r = request(kFlush, 0, 0); !r) co_return r;
+        co_return co_await FilterNode::do_flush();
+    }
+    Task<Result<Extent>> do_block_status(uint64_t offset, uint64_t length) override {
+        if (auto r = request(kStatus, offset, length); !r) co_return std::unexpected(r.error());
+        co_return co_await FilterNode::do_block_status(offset, length);
+    }
+
+  private:
+    Result<void> request(unsigned type, uint64_t offset, uint64_t length) {
+        for (Inject& i : rules_) {
+            if (i.used || !(i.types & type)) continue;
+            if (i.offset && (*i.offset < offset || *i.offset >= offset + length)) continue;
+            i.used = i.once;
+            if (i.error == 0) return {};
+            return fail_errno(i.error, filename_ + ": blkdebug");
+        }
+        return {};
+    }
+    std::vector<Inject> rules_;
+};
+
+/// [inject-error] and [set-state] sections with key = "value" lines.
+Result<void> read_config(BlkdebugNode& n, const std::string& name) {
+    std::ifstream in(name);
+    if (!in) return fail_errno(errno, "Could not read blkdebug config file '" + name + "'");
+    std::string line, section;
+    nlohmann::json rule = nlohmann::json::object();
+    const auto done = [&]() -> Result<void> {
+        if (section.empty()) return {};
+        if (section != "inject-error" && section != "set-state") return fail(ErrorKind::kInvalidArgument, name + ": unknown section [" + section + "]");
+        return n.add(section, rule);
+    };
+    while (std::getline(in, line)) {
+        const size_t from = line.find_first_not_of(" \t\r");
+        if (from == std::string::npos || line[from] == '#') continue;
+        line.erase(0, from);
+        if (line[0] == '[') {
+            if (auto r = done(); !r) return r;
+            section = line.substr(1, line.find(']') - 1);
+            rule = nlohmann::json::object();
+            continue;
+        }
+        const size_t eq = line.find('=');
+        if (eq == std::string::npos) return fail(ErrorKind::kInvalidArgument, name + ": not a setting: " + line);
+        const auto trim = [](std::string s) {
+            const size_t a = s.find_first_not_of(" \t\r\""), b = s.find_last_not_of(" \t\r\"");
+            return a == std::string::npos ? std::string() : s.substr(a, b - a + 1);
+        };
+        rule[trim(line.substr(0, eq))] = trim(line.substr(eq + 1));
+    }
+    return done();
+}
+
+Task<Result<NodePtr>> open_blkdebug(Graph& graph, const OpenOptions& o) {
+    OpenOptions with = o;
+    std::string config;
+    if (const auto name = o.options.find("filename"); name != o.options.end() && name->is_string()) {
+        // blkdebug:CONFIG:IMAGE; the configuration may be missing
+        std::string rest = name->get<std::string>();
+        if (rest.starts_with("blkdebug:")) rest.erase(0, 9);
+        const size_t colon = rest.find(':');
+        if (colon == std::string::npos) co_return fail(ErrorKind::kInvalidArgument, "blkdebug requires a config file and an image: blkdebug:CONFIG:IMAGE");
+        config = rest.substr(0, colon);
+        with.options["image"] = {{"driver", "file"}, {"filename", rest.substr(colon + 1)}};
+    } else if (auto r = filters::only(o.options, "blkdebug", {"image", "config", "align", "max-transfer", "inject-error", "set-state"}); !r) {
+        co_return std::unexpected(r.error());
+    }
+    if (const auto c = o.options.find("config"); c != o.options.end() && c->is_string()) config = c->get<std::string>();
+    auto below = co_await filters::open_child(graph, with, "image");
+    if (!below) co_return below;
+    auto node = std::make_shared<BlkdebugNode>(graph.reactor(), *below);
+    if (!config.empty())
+        if (auto r = read_config(*node, config); !r) co_return std::unexpected(r.error());
+    for (const char* kind : {"inject-error", "set-state"})
+        if (const auto rules = o.options.find(kind); rules != o.options.end() && rules->is_structured())
+            for (const auto& rule : *rules)
+                if (auto r = node->add(kind, rule); !r) co_return std::unexpected(r.error());
+    if (auto r = node->shape(o.options); !r) co_return std::unexpected(r.error());
+    co_return node;
+}
+
+}  // namespace
+
+const Driver kBlkdebugDriver{"blkdebug", Driver::Kind::kFilter, {}, nullptr, open_blkdebug, nullptr, nullptr, false, false};
+
+}  // namespace myna::block
