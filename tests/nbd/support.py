@@ -22,7 +22,7 @@ def expect(condition, text):
 
 def run(*command, check=True, timeout=60, **more):
     """The finished process; its output as text. With `check`, a failure is a failed expectation."""
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=timeout, **more)
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, errors="replace", timeout=timeout, **more)
     if check:
         expect(done.returncode == 0, f"{' '.join(map(str, command))} gives {done.returncode}: {done.stdout}{done.stderr}")
     return done
