@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/edit_distance.h"
+
 namespace myna::img {
 
 std::string Args::get(std::string_view key, std::string otherwise) const {
@@ -30,20 +32,8 @@ std::string nearest(std::string_view typed, std::span<const std::string_view> ca
     std::string_view best;
     size_t least = std::max<size_t>(1, typed.size() / 3) + 1;
     for (const std::string_view c : candidates) {
-        // Edit distance, one row at a time.
-        std::vector<size_t> row(c.size() + 1);
-        for (size_t j = 0; j <= c.size(); ++j) row[j] = j;
-        for (size_t i = 1; i <= typed.size(); ++i) {
-            size_t diagonal = row[0];
-            row[0] = i;
-            for (size_t j = 1; j <= c.size(); ++j) {
-                const size_t above = row[j];
-                row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (typed[i - 1] != c[j - 1])});
-                diagonal = above;
-            }
-        }
-        if (row.back() < least) {
-            least = row.back();
+        if (const size_t d = edit_distance(typed, c); d < least) {
+            least = d;
             best = c;
         }
     }

@@ -4,34 +4,21 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "base/edit_distance.h"
+
 namespace myna::tools {
 
 namespace {
 
 std::unexpected<Error> wrong(std::string text) { return fail(ErrorKind::kInvalidArgument, std::move(text)); }
 
-unsigned distance(std::string_view a, std::string_view b) {
-    std::vector<unsigned> row(b.size() + 1);
-    for (unsigned j = 0; j <= b.size(); ++j) row[j] = j;
-    for (unsigned i = 1; i <= a.size(); ++i) {
-        unsigned diagonal = row[0];
-        row[0] = i;
-        for (unsigned j = 1; j <= b.size(); ++j) {
-            const unsigned up = row[j];
-            row[j] = std::min({up + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-            diagonal = up;
-        }
-    }
-    return row[b.size()];
-}
-
 }  // namespace
 
 std::string nearest(std::string_view typed, std::span<const std::string_view> candidates) {
     std::string best;
-    unsigned least = static_cast<unsigned>(typed.size()) / 3 + 1;
+    size_t least = typed.size() / 3 + 1;
     for (const std::string_view c : candidates)
-        if (const unsigned d = distance(typed, c); !c.empty() && d <= least && (best.empty() || d < least)) {
+        if (const size_t d = edit_distance(typed, c); !c.empty() && d <= least && (best.empty() || d < least)) {
             least = d;
             best = c;
         }

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/edit_distance.h"
 #include "guest/common/arch.h"
 
 namespace myna::user {
@@ -340,20 +341,8 @@ std::string_view closest(std::string_view wrong, const std::vector<std::string_v
     std::string_view best;
     size_t best_distance = std::max<size_t>(1, wrong.size() / 3) + 1;
     for (const std::string_view name : names) {
-        // Edit distance, a row at a time.
-        std::vector<size_t> row(name.size() + 1);
-        for (size_t j = 0; j <= name.size(); ++j) row[j] = j;
-        for (size_t i = 1; i <= wrong.size(); ++i) {
-            size_t diagonal = row[0];
-            row[0] = i;
-            for (size_t j = 1; j <= name.size(); ++j) {
-                const size_t above = row[j];
-                row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (wrong[i - 1] == name[j - 1] ? 0 : 1)});
-                diagonal = above;
-            }
-        }
-        if (row[name.size()] < best_distance) {
-            best_distance = row[name.size()];
+        if (const size_t d = edit_distance(wrong, name); d < best_distance) {
+            best_distance = d;
             best = name;
         }
     }
