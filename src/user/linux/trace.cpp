@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "user/linux/signals.h"
 #include "user/linux/thread.h"
@@ -145,6 +146,18 @@ void trace_after_exec(Thread& t, const char* how) {
         info.si_pid = static_cast<pid_t>(host_syscall(SYS_getpid));
         trace_stop(t, stopped_by(SIGTRAP), &info);
     }
+}
+
+void trace_after_fork(Thread& t) {
+    TraceState& s = t.trace;
+    s.forking = 0;
+    const int event = std::exchange(s.born_event, 0);
+    if (event == 0 || s.on == 0) return;
+    s.message = s.born;
+    siginfo_t info{};
+    info.si_signo = SIGTRAP;
+    info.si_code = SIGTRAP | event << 8;
+    trace_stop(t, stopped_by(SIGTRAP, event), &info);
 }
 
 void trace_exit(Thread& t, int code) {

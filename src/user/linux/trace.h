@@ -67,6 +67,10 @@ struct TraceState {
     siginfo_t incoming{};
     uint32_t interrupt = 0;        // a SIGTRAP that is to be an interruption
     int32_t pass = 0;              // the next of this signal is for the kernel: its default action
+    // a fork: locks are held around it, so no stop inside of it is shown
+    uint32_t forking = 0;
+    int32_t born_event = 0;        // the tracer has continued this event of the host's: to be reported after the fork
+    uint64_t born = 0;             // its message
 };
 
 /// Where this thread's TraceState is, for the tracer: read through the thread pointer. nullptr: no guest thread.
@@ -86,6 +90,8 @@ void trace_seccomp(Thread& t, int data, uint64_t number, const uint64_t* args);
 void trace_new_thread(Thread& t);
 /// In the new program of a traced process: `how` is what trace_exec_argument made.
 void trace_after_exec(Thread& t, const char* how);
+/// After a fork with its locks released: reports the birth, if it is to be.
+void trace_after_fork(Thread& t);
 /// PTRACE_O_TRACEEXIT.
 void trace_exit(Thread& t, int code);
 /// SIGSTOP or PTRACE_INTERRUPT has come.

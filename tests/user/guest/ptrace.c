@@ -331,6 +331,83 @@ static void attaching(void) {
     CHECK(go(PTRACE_CONT, getpid(), 0) == -1 && errno == ESRCH);
 }
 
+// A debugger stops every thread when one of them forks, and waits for each by its number: none may then wait for what the
+// forking one holds, wherever it is.
+static void* end_at_once(void* p) { return p; }
+static void do_forks(void) {
+    for (int i = 0; i < 40; i++) {
+        pthread_t a, b;
+        pthread_create(&a, 0, end_at_once, 0);
+        pthread_create(&b, 0, end_at_once, 0);
+        const pid_t child = fork();
+        if (child == 0) _exit(3);
+        int status = 0;
+        if (waitpid(child, &status, 0) != child || status != 3 << 8) _exit(99);
+        pthread_join(a, 0);
+        pthread_join(b, 0);
+    }
+    _exit(7);
+}
+
+// The first stop of a new thread may come before the event of who made it.
+static pid_t early[64];
+static int earlies;
+static void await_birth(pid_t born) {
+    for (int i = 0; i < earlies; i++)
+        if (early[i] == born) {
+            early[i] = early[--earlies];
+            return;
+        }
+    CHECK(stopped_by(wait_for(born), SIGSTOP));
+}
+
+static void forks_among_threads(void) {
+    const long options = PTRACE_O_TRACEFORK | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL;
+    const pid_t leader = traced_child(do_forks);
+    CHECK(trace(PTRACE_SETOPTIONS, leader, 0, (void*)options) == 0 && go(PTRACE_CONT, leader, 0) == 0);
+    pid_t others[128];
+    int n = 0, forks = 0, status = 0;
+    for (;;) {
+        const pid_t tid = waitpid(-1, &status, __WALL);
+        if (tid < 0) { CHECK(0); break; }
+        int at = 0;
+        while (at < n && others[at] != tid) at++;
+        if (!WIFSTOPPED(status)) {
+            if (at < n) others[at] = others[--n];
+            if (tid == leader) break;
+            continue;
+        }
+        if (at == n && tid != leader) {
+            CHECK(earlies < 64);
+            early[earlies++] = tid;
+            continue;
+        }
+        unsigned long born = 0;
+        if (event(status) == PTRACE_EVENT_CLONE) {
+            CHECK(trace(PTRACE_GETEVENTMSG, tid, 0, &born) == 0 && n < 128);
+            await_birth((pid_t)born);
+            others[n++] = (pid_t)born;
+            CHECK(go(PTRACE_CONT, (pid_t)born, 0) == 0);
+        } else if (event(status) == PTRACE_EVENT_FORK) {
+            ++forks;
+            siginfo_t info;
+            CHECK(trace(PTRACE_GETSIGINFO, tid, 0, &info) == 0 && info.si_code == (SIGTRAP | PTRACE_EVENT_FORK << 8));
+            CHECK(trace(PTRACE_GETEVENTMSG, tid, 0, &born) == 0);
+            await_birth((pid_t)born);
+            for (int i = 0; i < n; i++) {
+                syscall(SYS_tgkill, leader, others[i], SIGSTOP);
+                int other = 0;
+                CHECK(waitpid(others[i], &other, __WALL) == others[i]);
+                if (WIFSTOPPED(other)) CHECK(go(PTRACE_CONT, others[i], 0) == 0);
+                else others[i--] = others[--n];
+            }
+            CHECK(trace(PTRACE_DETACH, (pid_t)born, 0, 0) == 0);
+        }
+        go(PTRACE_CONT, tid, event(status) == 0 && WSTOPSIG(status) == SIGCHLD ? SIGCHLD : 0);
+    }
+    CHECK(forks == 40 && WIFEXITED(status) && WEXITSTATUS(status) == 7);
+}
+
 int main(int argc, char** argv) {
     if (argc > 1) return 17;
     alarm(60);
@@ -342,5 +419,6 @@ int main(int argc, char** argv) {
     children(0);
     children(1);
     attaching();
+    forks_among_threads();
     return failures();
 }

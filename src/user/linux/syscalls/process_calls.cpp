@@ -303,6 +303,7 @@ int64_t fork_process(Thread& t, const CloneArgs& c) {
     Process& p = t.process;
     ForkNotice notice;
     if (Debugger* d = p.debugger) d->before_fork(notice);
+    t.trace.forking = 1;
     p.engine->before_fork();
     p.memory.lock().lock();
     p.threads_lock.lock();
@@ -327,6 +328,7 @@ int64_t fork_process(Thread& t, const CloneArgs& c) {
         if (pid > 0 && (c.flags & CLONE_PARENT_SETTID) != 0) p.memory.put(c.parent_tid, static_cast<uint32_t>(pid));
         if (pid > 0 && (c.flags & CLONE_PIDFD) != 0) p.memory.put(c.pidfd, p.pidfd_scratch);
         unblock_signals(t);
+        trace_after_fork(t);
         return pid;
     }
     p.engine->after_fork_child(*t.vcpu);
@@ -335,6 +337,7 @@ int64_t fork_process(Thread& t, const CloneArgs& c) {
     p.rings.store(nullptr);
     p.strace_log.store(nullptr);  // its lock may be another thread's
     t.newborn = true;
+    t.trace.forking = 0;
     const uint32_t follow = c.exit_signal == SIGCHLD ? PTRACE_O_TRACEFORK : PTRACE_O_TRACECLONE;
     if ((t.trace.options & follow) == 0 || (c.flags & CLONE_UNTRACED) != 0) t.trace.on = 0;
     t.held = 0;

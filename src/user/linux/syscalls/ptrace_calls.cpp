@@ -117,6 +117,7 @@ std::optional<int> Tracer::stopped(Thread&, pid_t tid, int status) {
         if (same_emulator(tid)) return send_on(0);  // it reports the guest's exec itself
         return show(Stop::kHost, status);
     }
+    if (is_birth(event) && hide_fork(tid, tracee, event)) return std::nullopt;
     if (is_birth(event) || event == PTRACE_EVENT_VFORK_DONE) {
         tracee.vfork_parent = event == PTRACE_EVENT_VFORK;
         return show(Stop::kHost, status);
@@ -165,6 +166,40 @@ std::optional<int> Tracer::stopped(Thread&, pid_t tid, int status) {
     }
     host_ptrace(PTRACE_SETSIGINFO, tid, 0, arg(&ours));
     return send_on(SIGTRAP);
+}
+
+/// The stopped thread `tid` is within a fork: it goes on, and reports the birth when it has released its locks.
+bool Tracer::hide_fork(pid_t tid, Tracee& tracee, int event) {
+    uint32_t forking = 0;
+    uint64_t message = 0;
+    if (!tracee.emulated || !get_field(tid, tracee.at, FIELD(forking), forking) || forking == 0) return false;
+    if (host_ptrace(PTRACE_GETEVENTMSG, tid, 0, arg(&message)) != 0) return false;
+    put_field(tid, tracee.at, FIELD(born), message);
+    put_field(tid, tracee.at, FIELD(born_event), int32_t{event});
+    tracee.stop = Stop::kRunning;
+    host_ptrace(PTRACE_CONT, tid);
+    return true;
+}
+
+bool Tracer::let_forks_go_on(pid_t waited_for) {
+    const std::lock_guard l(lock_);
+    bool others = false;
+    for (auto& [tid, tracee] : tracees_) {
+        if (tid == waited_for || tracee.stop != Stop::kRunning) continue;
+        others = true;
+        siginfo_t info{};
+        const auto look = [&](int options) {
+            return host_syscall(SYS_waitid, P_PID, static_cast<uint64_t>(tid), arg(&info), static_cast<uint64_t>(options | WSTOPPED | WNOHANG | __WALL), 0);
+        };
+        if (look(WNOWAIT) != 0 || info.si_pid != tid || info.si_code != CLD_TRAPPED) continue;
+        const int event = info.si_status >> 8;
+        if (!is_birth(event) || !locate(tid, tracee)) continue;
+        uint32_t forking = 0;
+        if (!get_field(tid, tracee.at, FIELD(forking), forking) || forking == 0) continue;
+        look(0);
+        hide_fork(tid, tracee, event);
+    }
+    return others;
 }
 
 bool Tracer::ended(pid_t tid) {
@@ -416,11 +451,30 @@ int64_t call_ptrace(Thread& t, const uint64_t* a) {
 
 // ---- waiting
 
+/// A wait for one thread of several must not leave another one inside of a fork, whose locks the first may want. The
+/// options to wait with; what was added to them is WNOHANG.
+int wait_options(Thread& t, bool one, uint64_t tid, uint64_t options) {
+    const auto asked = static_cast<int>(options);
+    if (!one || t.process.tracer.load() == nullptr || !Tracer::of(t).let_forks_go_on(static_cast<pid_t>(tid))) return asked;
+    return asked | WNOHANG;
+}
+
+/// Nothing was there with the WNOHANG that wait_options added. Not 0: a signal has come.
+int64_t pause_wait(Thread& t) {
+    const timespec ms{0, 1'000'000};
+    return t.syscall(SYS_nanosleep, arg(&ms), 0);
+}
+
 int64_t call_wait4(Thread& t, const uint64_t* a) {
     for (;;) {
         int status = 0;
         rusage usage;
-        const int64_t r = t.syscall(SYS_wait4, a[0], arg(&status), a[2], a[3] != 0 ? arg(&usage) : 0);
+        const int options = wait_options(t, static_cast<pid_t>(a[0]) > 0, a[0], a[2]);
+        const int64_t r = t.syscall(SYS_wait4, a[0], arg(&status), static_cast<uint64_t>(options), a[3] != 0 ? arg(&usage) : 0);
+        if (r == 0 && options != static_cast<int>(a[2])) {
+            if (const int64_t e = pause_wait(t); e != 0) return e;
+            continue;
+        }
         if (r > 0) {
             const auto tid = static_cast<pid_t>(r);
             if (WIFSTOPPED(status)) {
@@ -441,8 +495,13 @@ int64_t call_waitid(Thread& t, const uint64_t* a) {
     for (;;) {
         siginfo_t info{};
         rusage usage;
-        const int64_t r = t.syscall(SYS_waitid, a[0], a[1], arg(&info), a[3], a[4] != 0 ? arg(&usage) : 0);
+        const int options = wait_options(t, a[0] == P_PID, a[1], a[3]);
+        const int64_t r = t.syscall(SYS_waitid, a[0], a[1], arg(&info), static_cast<uint64_t>(options), a[4] != 0 ? arg(&usage) : 0);
         if (r != 0) return r;
+        if (info.si_signo == 0 && options != static_cast<int>(a[3])) {
+            if (const int64_t e = pause_wait(t); e != 0) return e;
+            continue;
+        }
         if (info.si_signo == SIGCHLD) {
             if (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED) {
                 const auto shown = Tracer::of(t).stopped(t, info.si_pid, info.si_status << 8 | 0x7f);

@@ -27,6 +27,9 @@ class Tracer {
     /// A wait call of the guest found `tid` stopped with `status` (wait4's form). The status that the guest is to see, or
     /// nothing when the stop is not for it: the thread was sent on then.
     std::optional<int> stopped(Thread& t, pid_t tid, int status);
+    /// Forks hold locks of the emulator, and their stops in the kernel are not the guest's (TraceState::forking): those of
+    /// all tracees but `waited_for` are continued. True: others than that one are running, and may fork later.
+    bool let_forks_go_on(pid_t waited_for);
     /// It ended. False: the guest never heard of this thread.
     bool ended(pid_t tid);
     /// The guest wrote to the memory of a process it traces, by ptrace or otherwise: what was translated there is stale.
@@ -48,6 +51,7 @@ class Tracer {
 
     Tracee* find(pid_t tid);
     bool locate(pid_t tid, Tracee& tracee);
+    bool hide_fork(pid_t tid, Tracee& tracee, int event);
     bool same_emulator(pid_t tid);
     int64_t go_on(pid_t tid, Tracee& tracee, TraceResume how, uint64_t sig);
     int64_t syscall_info(Thread& t, pid_t tid, Tracee& tracee, uint64_t size, uint64_t to);
