@@ -13,14 +13,19 @@ namespace myna::img {
 
 namespace {
 
-constexpr uint64_t kChunk = 1 << 20, kSector = 512;
+// What is read stays in the processor's cache until it is compared; from other machines it comes in large pieces.
+constexpr uint64_t kChunk = 128 << 10, kChunkFromAfar = 1 << 20, kSector = 512;
 constexpr unsigned kWorkers = 4;
 
 struct Comparison {
     Node &a, &b;
     bool strict;
     Progress& progress;
-    uint64_t at = 0, end = 0, whole = 0;
+    uint64_t at = 0, end = 0, whole = 0, chunk;
+    struct Known {
+        block::ChainExtent extent;
+        uint64_t end = 0;
+    } known_a, known_b;            // what the disks are made of from `at` on
     uint64_t mismatch = UINT64_MAX;
     bool status_mismatch = false;
     int failed = 0;                // exit code of a failure
@@ -29,6 +34,7 @@ struct Comparison {
     Comparison(Node& x, Node& y, bool s, Progress& p) : a(x), b(y), strict(s), progress(p), next(x.reactor()) {
         end = std::min(a.size(), b.size());
         whole = std::max(a.size(), b.size());
+        chunk = is_local(a) && is_local(b) ? kChunk : kChunkFromAfar;
     }
 };
 
@@ -37,17 +43,29 @@ struct Piece {
     bool read_a = false, read_b = false;
 };
 
+/// What `n` is made of from `at` on, up to `end`, asked once for each extent.
+Task<Result<uint64_t>> look(Node& n, Comparison::Known& k, uint64_t at, uint64_t end) {
+    if (at >= k.end) {
+        auto e = co_await block::status_above(n, nullptr, at, end - at);
+        if (!e) co_return std::unexpected(e.error());
+        k.extent = *e;
+        k.end = at + e->length;
+    }
+    co_return std::min(k.end, end) - at;
+}
+
 /// The next stretch that has to be looked at; length 0 at the end.
 Task<Result<Piece>> next_piece(Comparison& c) {
     const auto alone = co_await c.next.lock();
     while (c.at < c.whole && c.mismatch == UINT64_MAX && c.failed == 0) {
         Piece p{.offset = c.at};
         if (c.at < c.end) {
-            auto x = co_await block::status_above(c.a, nullptr, c.at, c.end - c.at);
-            if (!x) co_return std::unexpected(x.error());
-            auto y = co_await block::status_above(c.b, nullptr, c.at, x->length);
-            if (!y) co_return std::unexpected(y.error());
-            p.length = std::min(x->length, y->length);
+            auto long_a = co_await look(c.a, c.known_a, c.at, c.end);
+            if (!long_a) co_return std::unexpected(long_a.error());
+            auto long_b = co_await look(c.b, c.known_b, c.at, c.end);
+            if (!long_b) co_return std::unexpected(long_b.error());
+            p.length = std::min(*long_a, *long_b);
+            const block::ChainExtent *x = &c.known_a.extent, *y = &c.known_b.extent;
             if (c.strict && (x->data != y->data || x->zero != y->zero || x->allocated != y->allocated || x->compressed != y->compressed)) {
                 c.mismatch = c.at;
                 c.status_mismatch = true;
@@ -58,17 +76,18 @@ Task<Result<Piece>> next_piece(Comparison& c) {
         } else {
             // What one image has beyond the other's end must be zeroes.
             Node& longer = c.a.size() > c.b.size() ? c.a : c.b;
-            auto x = co_await block::status_above(longer, nullptr, c.at, c.whole - c.at);
-            if (!x) co_return std::unexpected(x.error());
-            p.length = x->length;
-            (&longer == &c.a ? p.read_a : p.read_b) = !x->zero && x->data;
+            Comparison::Known& known = &longer == &c.a ? c.known_a : c.known_b;
+            auto length = co_await look(longer, known, c.at, c.whole);
+            if (!length) co_return std::unexpected(length.error());
+            p.length = *length;
+            (&longer == &c.a ? p.read_a : p.read_b) = !known.extent.zero && known.extent.data;
         }
         if (!p.read_a && !p.read_b) {
             c.at += p.length;
             c.progress.report(c.at, c.whole);
             continue;
         }
-        p.length = std::min(p.length, kChunk);
+        p.length = std::min(p.length, c.chunk);
         c.at += p.length;
         c.progress.report(c.at, c.whole);
         co_return p;
@@ -88,7 +107,7 @@ uint64_t first_nonzero(const uint8_t* x, uint64_t n) {
 }
 
 Task<Result<void>> worker(Comparison& c) {
-    const Buffer x(kChunk), y(kChunk);
+    const Buffer x(c.chunk), y(c.chunk);
     for (;;) {
         auto p = co_await next_piece(c);
         if (!p) {

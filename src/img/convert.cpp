@@ -26,7 +26,9 @@ using nlohmann::json;
 
 namespace {
 
-constexpr uint64_t kChunk = 1 << 20, kSector = 512;
+// Small pieces stay in the processor's caches between reading and writing. A reader of compressed clusters shares what one
+// request costs among more of them, and one of another machine's disk waits less often for large ones.
+constexpr uint64_t kChunk = 256 << 10, kChunkOfCompressed = 512 << 10, kChunkFromAfar = 1 << 20, kSector = 512;
 
 struct Conversion {
     Conversion(Tool& t, Progress& p) : tool(t), progress(p), next(t.reactor), order(t.reactor) {}
@@ -38,12 +40,14 @@ struct Conversion {
     NodePtr target;
     uint64_t min_sparse = 4096;          // 0: no zero detection
     uint64_t rate = 0;                   // bytes per second, 0: no limit
-    bool compressed = false, target_zero = false, target_backed = false, salvage = false, copy_range = false, in_order = true, quiet = false;
+    bool compressed = false, target_zero = false, target_backed = false, salvage = false, copy_range = false, in_order = true, quiet = false, local = true;
     uint64_t target_backing_size = 0;
     uint64_t cluster = 0;                // of the target, when compressing
 
     // ---- what the workers share
     uint64_t at = 0, done = 0;
+    block::ChainExtent extent;           // what [extent_at, extent_end) is made of; the sources do not change
+    uint64_t extent_at = 0, extent_end = 0;
     uint64_t pieces = 0;
     bool failed = false;
     io::Mutex next;
@@ -77,18 +81,29 @@ Task<Result<Piece>> next_piece(Conversion& c) {
         const uint64_t within = c.at - c.begins[i];
         Piece p{.offset = c.at, .length = n.size() - within, .source = i};
         if (c.target_backed && c.at < c.target_backing_size) p.length = std::min(p.length, c.target_backing_size - c.at);
-        // With a backing file behind the target, only what the top layer has is copied.
-        auto s = co_await block::status_above(n, c.target_backed ? n.backing().get() : nullptr, within, p.length);
+        Result<void> s;
+        if (c.at >= c.extent_end) {
+            // With a backing file behind the target, only what the top layer has is copied.
+            auto e = co_await block::status_above(n, c.target_backed ? n.backing().get() : nullptr, within, p.length);
+            if (e) {
+                c.extent = *e;
+                c.extent_at = c.at;
+                c.extent_end = c.at + e->length;
+            } else {
+                s = std::unexpected(std::move(e.error()));
+            }
+        }
         if (!s) {
             if (!c.salvage) co_return std::unexpected(std::move(s.error()).in(text("error while reading block status at offset %llu", static_cast<unsigned long long>(c.at))));
             p.length = std::min<uint64_t>(p.length, kSector);  // the map is damaged here: the next sector may be readable
         } else {
-            p.length = s->length;
-            if (s->zero) p.kind = c.target_backed && c.at >= c.target_backing_size && c.target_zero ? Piece::Kind::kSkip : Piece::Kind::kZero;
-            else if (!s->data) p.kind = c.target_backed ? Piece::Kind::kSkip : Piece::Kind::kData;
-            if (s->data && s->offset && s->file != nullptr) {
-                p.file = s->file;
-                p.file_offset = *s->offset;
+            const block::ChainExtent& e = c.extent;
+            p.length = c.extent_end - c.at;
+            if (e.zero) p.kind = c.target_backed && c.at >= c.target_backing_size && c.target_zero ? Piece::Kind::kSkip : Piece::Kind::kZero;
+            else if (!e.data) p.kind = c.target_backed ? Piece::Kind::kSkip : Piece::Kind::kData;
+            if (e.data && e.offset && e.file != nullptr) {
+                p.file = e.file;
+                p.file_offset = *e.offset + (c.at - c.extent_at);
             }
         }
         if (p.kind == Piece::Kind::kZero && c.min_sparse == 0) p.kind = Piece::Kind::kData;
@@ -104,7 +119,7 @@ Task<Result<Piece>> next_piece(Conversion& c) {
                 p.length = p.length / c.cluster * c.cluster;
             }
         } else if (p.kind == Piece::Kind::kData) {
-            p.length = std::min(p.length, kChunk);
+            p.length = std::min(p.length, !c.local ? kChunkFromAfar : c.extent.compressed ? kChunkOfCompressed : kChunk);
         }
         c.at += p.length;
         if (p.kind == Piece::Kind::kSkip) {
@@ -212,7 +227,7 @@ Task<Result<void>> note_done(Conversion& c, Piece p) {
 }
 
 Task<Result<void>> worker(Conversion& c) {
-    const Buffer buffer(c.compressed ? c.cluster : kChunk);
+    const Buffer buffer(c.compressed ? c.cluster : c.local ? kChunkOfCompressed : kChunkFromAfar);
     for (;;) {
         auto next = co_await next_piece(c);
         if (!next) {
@@ -250,6 +265,7 @@ Task<Result<void>> worker(Conversion& c) {
 
 /// Lets `parallel` workers copy everything.
 Task<Result<void>> copy_all(Conversion& c, uint64_t parallel) {
+    for (const NodePtr& n : c.sources) c.local = c.local && is_local(*n);
     Parallel all(c.tool.reactor);
     for (uint64_t i = 0; i < parallel; ++i) all.start(worker(c));
     co_return co_await all.wait();

@@ -8,6 +8,16 @@
 
 namespace myna::img {
 
+/// Whether all that `n` reads comes from files of this host, so that small requests cost little.
+inline bool is_local(const Node& n) {
+    for (const Node* layer = &n; layer != nullptr; layer = layer->backing().get()) {
+        const Node* bottom = layer;
+        while (bottom->file()) bottom = bottom->file().get();
+        if (bottom->host_fd() < 0) return false;
+    }
+    return true;
+}
+
 /// Memory for requests, aligned for O_DIRECT.
 class Buffer {
   public:

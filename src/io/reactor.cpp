@@ -42,7 +42,7 @@ namespace {
 /// Threads that run blocking work; what is done is collected by the Reactor, which an eventfd wakes.
 class ThreadPool {
   public:
-    explicit ThreadPool(unsigned threads) : wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), size_(threads) {}
+    explicit ThreadPool(unsigned threads) : wake_(eventfd(0, EFD_CLOEXEC)), size_(threads) {}
     ~ThreadPool() {
         {
             const std::lock_guard lock(mutex_);
@@ -58,10 +58,8 @@ class ThreadPool {
         if (idle_ == 0 && threads_.size() < size_) threads_.emplace_back([this] { work(); });
         more_.notify_one();
     }
-    /// Moves what is done to `out`.
+    /// Moves what is done to `out`. The caller has read fd(), which counts up when there is something.
     void collect(std::vector<Operation*>& out) {
-        uint64_t n;
-        while (read(wake_, &n, sizeof n) > 0) {}
         const std::lock_guard lock(mutex_);
         out.insert(out.end(), done_.begin(), done_.end());
         done_.clear();
@@ -179,7 +177,7 @@ class UringReactor final : public ReactorBase {
     void wait(bool block) override {
         if (!watching_pool_) {
             io_uring_sqe* s = next_sqe();
-            io_uring_prep_poll_add(s, pool_.fd(), POLLIN);
+            io_uring_prep_read(s, pool_.fd(), &pool_count_, sizeof pool_count_, 0);
             io_uring_sqe_set_data(s, nullptr);
             watching_pool_ = true;
         }
@@ -203,6 +201,7 @@ class UringReactor final : public ReactorBase {
 
   private:
     io_uring ring_{};
+    uint64_t pool_count_ = 0;  // the kernel writes it
     bool open_ = false, watching_pool_ = false;
 };
 
@@ -246,7 +245,8 @@ class ThreadReactor final : public ReactorBase {
         for (int i = 0; i < n; ++i) {
             auto* op = static_cast<Operation*>(events[i].data.ptr);
             if (op == nullptr) {
-                collect_pool();
+                uint64_t count;
+                if (read(pool_.fd(), &count, sizeof count) == sizeof count) collect_pool();
                 continue;
             }
             const int fd = op->count != 0 ? static_cast<int>(op->count) : op->fd;

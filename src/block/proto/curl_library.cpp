@@ -1,6 +1,6 @@
 #include "block/proto/curl_library.h"
 
-#include "block/proto/shared_library.h"
+#include "base/shared_library.h"
 
 namespace myna::block {
 

@@ -8,7 +8,7 @@
 #include <deque>
 #include <vector>
 
-#include "block/proto/shared_library.h"
+#include "base/shared_library.h"
 
 namespace myna::block {
 

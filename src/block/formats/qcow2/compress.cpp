@@ -43,7 +43,11 @@ bool decompress_cluster(Compression type, std::span<const uint8_t> in, std::span
         };
         thread_local Context context;  // scratch memory only
         ZSTD_DStream* d = context.d;
-        if (d == nullptr || ZSTD_isError(ZSTD_initDStream(d))) return false;
+        if (d == nullptr) return false;
+        // One frame is the rule: straight to where it belongs. Several are as good, but have to be taken as a stream.
+        if (const size_t frame = ZSTD_findFrameCompressedSize(in.data(), in.size()); !ZSTD_isError(frame))
+            if (ZSTD_decompressDCtx(d, out.data(), out.size(), in.data(), frame) == out.size()) return true;
+        if (ZSTD_isError(ZSTD_initDStream(d))) return false;
         ZSTD_inBuffer i{in.data(), in.size(), 0};
         ZSTD_outBuffer o{out.data(), out.size(), 0};
         while (o.pos < o.size) {

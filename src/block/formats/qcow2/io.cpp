@@ -1,35 +1,21 @@
-// Data of a qcow2 image: reads through the mapping, writes in place or to new clusters, compression, zeroes, discards.
+// Data of a qcow2 image: reads through the mapping, writes in place or to new clusters, zeroes, discards.
 // qcow2.h says in what order data and tables reach the disk.
 #include <algorithm>
 
 #include "base/bits.h"
-#include "block/formats/qcow2/compress.h"
 #include "block/formats/qcow2/qcow2.h"
 
 namespace myna::block::qcow2 {
 
 // ---- ranges of writes that allocate
 
-/// A claim on a guest range; ends with its life.
-class Qcow2Node::Range {
-  public:
-    Range(Qcow2Node& n, std::list<InFlight>::iterator at) : node_(&n), at_(at) {}
-    Range(Range&& o) noexcept : node_(std::exchange(o.node_, nullptr)), at_(o.at_) {}
-    Range& operator=(Range&&) = delete;
-    ~Range() {
-        if (node_ == nullptr) return;
-        auto later = node_->in_flight_.erase(at_);
-        for (; later != node_->in_flight_.end(); ++later)
-            if (later->waiter && !node_->blocked(later)) node_->reactor_.post(std::exchange(later->waiter, nullptr));
-    }
-
-  private:
-    Qcow2Node* node_;
-    std::list<InFlight>::iterator at_;
-};
-
 bool Qcow2Node::blocked(std::list<InFlight>::iterator at) {
     return std::any_of(in_flight_.begin(), at, [&](const InFlight& f) { return f.begin < at->end && at->begin < f.end && (f.alone || at->alone); });
+}
+
+void Qcow2Node::unclaim(std::list<InFlight>::iterator at) {
+    for (auto later = in_flight_.erase(at); later != in_flight_.end(); ++later)
+        if (later->waiter && !blocked(later)) reactor_.post(std::exchange(later->waiter, nullptr));
 }
 
 Task<Qcow2Node::Range> Qcow2Node::claim(uint64_t begin, uint64_t end, bool alone) {
@@ -54,28 +40,6 @@ Task<Result<void>> Qcow2Node::read_backing(uint64_t offset, const IoVec& into) {
     co_return co_await backing_->read(offset, part);
 }
 
-Task<Result<void>> Qcow2Node::read_compressed(const Mapping& m, uint64_t offset, const IoVec& into) {
-    const uint64_t cluster = align_down(offset, h_.cluster_size());
-    std::shared_ptr<std::vector<uint8_t>> out;
-    if (last_compressed_at_ == cluster) out = last_compressed_;
-    if (!out) {
-        const uint64_t changes = compressed_changes_;
-        if (m.host >= file_->size()) co_return corrupt("compressed cluster at guest offset " + std::to_string(cluster) + " is outside the file");
-        std::vector<uint8_t> in(m.compressed_bytes);
-        if (auto r = co_await read_at(m.host, in.data(), in.size()); !r) co_return r;
-        out = std::make_shared<std::vector<uint8_t>>(h_.cluster_size());
-        bool ok = false;
-        co_await reactor_.offload([&] { ok = decompress_cluster(h_.compression, in, *out); });
-        if (!ok) co_return corrupt("compressed cluster at guest offset " + std::to_string(cluster) + " cannot be decompressed");
-        if (changes == compressed_changes_) {
-            last_compressed_ = out;
-            last_compressed_at_ = cluster;
-        }
-    }
-    into.copy_from(out->data() + (offset - cluster));
-    co_return Result<void>{};
-}
-
 Task<Result<void>> Qcow2Node::do_read(uint64_t offset, const IoVec& into) {
     struct UnderWay {
         unsigned& n;
@@ -86,18 +50,20 @@ Task<Result<void>> Qcow2Node::do_read(uint64_t offset, const IoVec& into) {
     } const reading(reads_under_way_);
     for (uint64_t done = 0; done < into.size();) {
         Mapping m;
+        std::vector<CompressedPiece> run;
         {
             const auto shared = co_await map_.lock_shared();
             auto r = co_await map(offset + done, into.size() - done);
             if (!r) co_return std::unexpected(r.error());
             m = *r;
+            if (m.kind == Mapping::Kind::kCompressed) m.length = co_await compressed_run(m, offset + done, offset + into.size(), run);
         }
         const IoVec part = into.slice(done, m.length);
         Result<void> r;
         switch (m.kind) {
             case Mapping::Kind::kUnallocated: r = co_await read_backing(offset + done, part); break;
             case Mapping::Kind::kZero: part.fill(0); break;
-            case Mapping::Kind::kCompressed: r = co_await read_compressed(m, offset + done, part); break;
+            case Mapping::Kind::kCompressed: r = co_await read_compressed(std::move(run), offset + done, part); break;
             case Mapping::Kind::kData: {
                 const uint64_t size = data().size();
                 const uint64_t there = m.host < size ? std::min(m.length, size - m.host) : 0;
@@ -111,11 +77,6 @@ Task<Result<void>> Qcow2Node::do_read(uint64_t offset, const IoVec& into) {
         done += m.length;
     }
     co_return Result<void>{};
-}
-
-void Qcow2Node::forget_compressed(uint64_t begin, uint64_t end) {
-    ++compressed_changes_;
-    if (last_compressed_at_ >= begin && last_compressed_at_ < end) last_compressed_at_ = UINT64_MAX;
 }
 
 // ---- writing
@@ -288,51 +249,6 @@ Task<Result<uint64_t>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) 
     }
     forget_compressed(begin, end);
     co_return to - offset;
-}
-
-Task<Result<void>> Qcow2Node::write_compressed(uint64_t offset, const IoVec& from) {
-    const uint64_t cluster = h_.cluster_size();
-    if (h_.crypt != Crypt::kNone) co_return fail(ErrorKind::kUnsupported, filename_ + ": compression and encryption do not go together", ENOTSUP);
-    if (data_file_) co_return fail(ErrorKind::kUnsupported, filename_ + ": compressed clusters cannot be in an external data file", ENOTSUP);
-    if (offset % cluster != 0 || (from.size() != cluster && offset + from.size() != size_))
-        co_return fail(ErrorKind::kInvalidArgument, filename_ + ": compressed writes are of whole clusters", EINVAL);
-    std::vector<uint8_t> in(cluster), out(cluster);
-    from.copy_to(in.data());
-    size_t used = 0;
-    bool ok = false;
-    co_await reactor_.offload([&] { ok = compress_cluster(h_.compression, in, out, used); });
-    if (!ok) co_return co_await write_piece(offset, from);
-    const auto range = co_await claim(offset, offset + cluster, true);
-    uint64_t at = 0;
-    {
-        const auto alone = co_await map_.lock();
-        // Compressed bytes are packed one behind the other; each host cluster counts one reference for each piece in it.
-        const uint64_t left = compressed_next_ == 0 ? 0 : cluster - (compressed_next_ & (cluster - 1));
-        if (compressed_next_ != 0 && left != cluster && used <= left) {
-            at = compressed_next_;
-            if (auto r = co_await change_refcount(at >> h_.cluster_bits, 1, 1); !r) at = 0;  // the count is full: elsewhere
-        }
-        if (at == 0) {
-            auto got = co_await allocate(1, true);
-            if (!got) co_return std::unexpected(got.error());
-            at = got->first;
-            if (left != 0 && left != cluster && got->first == align_up(compressed_next_, cluster) && used > left) {
-                // The new cluster follows the old one: the piece may lie across both.
-                if (auto r = co_await change_refcount(compressed_next_ >> h_.cluster_bits, 1, 1); r) at = compressed_next_;
-            }
-        }
-        compressed_next_ = at + used;
-    }
-    if (auto r = co_await write_at(at, out.data(), used); !r) co_return r;
-    const auto alone = co_await map_.lock();
-    auto r = co_await l2_for_write(offset);
-    if (!r) co_return std::unexpected(r.error());
-    const uint64_t old = entry(*r);
-    const uint64_t sectors = ((at + used - 1) >> 9) - (at >> 9);
-    set_entry(*r, kCompressed | at | sectors << (62 - (h_.cluster_bits - 8)), 0);
-    free_entry(old);
-    forget_compressed(offset, offset + cluster);
-    co_return Result<void>{};
 }
 
 // ---- zeroes and discards

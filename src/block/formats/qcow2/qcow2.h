@@ -203,28 +203,52 @@ class Qcow2Node final : public Node {
         bool alone;
         std::coroutine_handle<> waiter;  // null: it has its turn
     };
-    class Range;
+    /// A claim on a guest range; ends with its life.
+    class Range {
+      public:
+        Range(Qcow2Node& n, std::list<InFlight>::iterator at) : node_(&n), at_(at) {}
+        Range(Range&& o) noexcept : node_(std::exchange(o.node_, nullptr)), at_(o.at_) {}
+        Range& operator=(Range&&) = delete;
+        ~Range() {
+            if (node_ != nullptr) node_->unclaim(at_);
+        }
+
+      private:
+        Qcow2Node* node_;
+        std::list<InFlight>::iterator at_;
+    };
     /// Waits until no earlier request conflicts with guest range [begin, end), which is the caller's then.
     Task<Range> claim(uint64_t begin, uint64_t end, bool alone);
     [[nodiscard]] bool blocked(std::list<InFlight>::iterator at);
+    /// Ends a claim: who waited for it alone goes on.
+    void unclaim(std::list<InFlight>::iterator at);
     /// Whether `length` bytes from byte `within` of the cluster can be written where it is.
     [[nodiscard]] bool in_place(const L2Ref& r, uint64_t within, uint64_t length) const;
     /// The L2 table with the entry for `offset` if it is ours alone, else a null table. map_ is held.
     Task<Result<L2Ref>> own_l2(uint64_t offset);
-    /// What is decompressed of the guest range is old.
-    void forget_compressed(uint64_t begin, uint64_t end);
     Task<Result<void>> read_backing(uint64_t offset, const IoVec& into);
-    Task<Result<void>> read_compressed(const Mapping& m, uint64_t offset, const IoVec& into);
     /// Lets the file (the file of the data) reach `end`, in large steps: changing its length waits for all that is under way.
     Task<Result<void>> reach(uint64_t end);
     Task<Result<void>> reach_data(uint64_t end);
     Task<Result<void>> write_piece(uint64_t offset, const IoVec& from);
     /// Returns how many bytes it wrote; 0 when the first cluster can be written in place by now.
     Task<Result<uint64_t>> write_new(uint64_t offset, const IoVec& from);
-    Task<Result<void>> write_compressed(uint64_t offset, const IoVec& from);
     Task<Result<void>> zero_clusters(uint64_t offset, uint64_t length, bool unmap);
     /// [offset, offset + length) is about to change: enabled bitmaps note it.
     Task<Result<void>> mark_dirty(uint64_t offset, uint64_t length);
+
+    // ---- compressed clusters (compressed.cpp)
+    /// A compressed cluster: where its bytes are, and what of it a request asks for.
+    struct CompressedPiece {
+        uint64_t host;
+        uint32_t bytes;
+        uint64_t offset, length;  // of the guest
+    };
+    Task<uint64_t> compressed_run(Mapping first, uint64_t offset, uint64_t end, std::vector<CompressedPiece>& run);
+    Task<Result<void>> read_compressed(std::vector<CompressedPiece> run, uint64_t offset, const IoVec& into);
+    Task<Result<void>> write_compressed(uint64_t offset, const IoVec& from);
+    /// What is decompressed of the guest range is old.
+    void forget_compressed(uint64_t begin, uint64_t end);
 
     // ---- bitmaps (bitmaps.cpp)
     struct Bitmap {

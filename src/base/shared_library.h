@@ -9,7 +9,7 @@
 
 #include "base/result.h"
 
-namespace myna::block {
+namespace myna {
 
 class SharedLibrary {
   public:
@@ -34,4 +34,4 @@ class SharedLibrary {
     std::string problem_;
 };
 
-}  // namespace myna::block
+}  // namespace myna
