@@ -97,13 +97,11 @@ void Selector::select(Ref i) {
         case Op::kInsn:
             pc_ = n.imm;
             out_->guest_pcs.push_back(pc_);
-            untouched_ = true;
             return;
         case Op::kConst:
         case Op::kVConst: return;
         case Op::kGet: ra.get_slot(i, static_cast<unsigned>(n.imm)); return;
         case Op::kSet:
-            untouched_ = false;
             if (arch_.slots[n.imm].type == Type::kFlags)
                 set_flags_slot(static_cast<unsigned>(n.imm), n.a);
             else
@@ -137,7 +135,6 @@ void Selector::select(Ref i) {
         }
         default: break;
     }
-    if (!ir::info(n.op).pure && n.op != Op::kExitIf) untouched_ = false;
     if (n.op < Op::kFlSub)
         select_int(i);
     else if (n.op <= Op::kCond)

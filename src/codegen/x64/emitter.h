@@ -371,6 +371,11 @@ class Emitter {
         nop(n);
         p_ = end;
     }
+    /// The `n` bytes at `from` once more; nothing in them may depend on where it is.
+    void repeat(uint32_t from, unsigned n) {
+        std::memcpy(p_, at(from), n);
+        p_ += n;
+    }
     void align(unsigned a) {
         while (offset() % a) {
             const unsigned n = a - offset() % a;

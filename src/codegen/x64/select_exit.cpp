@@ -8,7 +8,8 @@
 //                                                                     jcc !c; poll; jmp ▶  (backward, EFLAGS in use)
 //                                                                     jcc cold ─▶ poll; jmp ▶  (backward, more behind it)
 //
-// A poll before the condition leaves with the branch's own address, so nothing of that instruction may be done yet.
+// A poll before the condition makes the comparison in its cold code once more and leaves with where the branch goes: flags
+// that both ways overwrite were never stored, so the branch itself could not be run again.
 //
 // Only backward exits poll, those not above the block's first instruction: the blocks of a cycle cannot all lead to
 // higher addresses. Indirect branches see an empty cache instead.
@@ -84,22 +85,41 @@ void Selector::exit_if(Ref i) {
     const bool backward = n.imm <= f_->pc;
     // … when it is the way round a loop: the way out is polled for only when it is taken.
     const bool last = i + 1 == f_->insts.size() || inst(i + 1).op == Op::kExit;
-    const bool early = backward && last && untouched_ && !uses_eflags(n.a);
+    const bool early = backward && last && i + 1 != f_->insts.size() && !uses_eflags(n.a);
+    const size_t cold_poll = cold_.size();
     if (early) {
         flags_changed();
-        poll(pc_);
+        e.alu_mi(Alu::cmp, false, MYNA_HDR(poll), 0);
+        cold_if(Cc::ne, [](Selector& s, const Cold& self) {
+            s.e.repeat(static_cast<uint32_t>(self.data[2] >> 32), static_cast<uint32_t>(self.data[2]));
+            const uint32_t taken = s.e.jcc8(static_cast<Cc>(self.data[3]));
+            s.call_stub(s.stubs_.poll);
+            s.e.put64(self.data[1]);
+            s.e.bind8(taken);
+            s.call_stub(s.stubs_.poll);
+            s.e.put64(self.data[0]);
+        });
     }
     const uint32_t compare = e.offset();
     const size_t compare_log = ra.log_mark();
     const Cc cc = condition(n.a);
+    const uint32_t compare_bytes = e.offset() - compare;
     if (!backward || early) {
         // The comparison stays with its jump: the host makes one operation of the two.
         const unsigned padding = rel32_padding(e, 2);
-        if (inst(n.a).op == Op::kCmp) {
+        const bool in_front = inst(n.a).op == Op::kCmp;
+        if (in_front) {
             e.nop_at(compare, padding);
             ra.code_moved(compare_log, padding);
         } else {
             e.nop(padding);
+        }
+        if (early) {
+            Cold& c = cold_[cold_poll];
+            c.data[0] = n.imm;
+            c.data[1] = inst(i + 1).imm;
+            c.data[2] = uint64_t{compare + (in_front ? padding : 0)} << 32 | compare_bytes;
+            c.data[3] = static_cast<uint64_t>(cc);
         }
         out_->exits.push_back({e.jcc32(cc), 0, n.imm});
         return;

@@ -229,7 +229,6 @@ class Selector {
     Form eflags_form_ = Form::kSub;
     Ref eflags_of_ = kNoRef;          // the integer value whose sign and zero EFLAGS show
     bool eflags_logic_ = false;       // … and CF = OF = 0
-    bool untouched_ = false;          // nothing of the current guest instruction is done yet
     uint64_t pc_ = 0;                 // of the current guest instruction
 };
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <stdint.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/time.h>
@@ -245,8 +246,52 @@ static void deaths(void) {
     CHECK(exits_with(child, 5));
 }
 
+// A signal interrupts a loop between its comparison and its branch, whose flags nobody else reads: the flags in memory are
+// those of an older comparison, which must not decide the branch.
+#ifdef __aarch64__
+uint64_t sum_up_to(uint64_t n);
+asm("sum_up_to:\n"
+    "    mov x12, #0\n"
+    "    mov x3, #0\n"
+    "1:  add x12, x12, #1\n"
+    "    add x3, x3, x12\n"
+    "    cmp x12, x12\n"
+    "    cbz x12, 2f\n"  // as many ways out as a block may have
+    "    cbz x12, 2f\n"
+    "    cbz x12, 2f\n"
+    "    cmp x0, x12\n"
+    "    b.gt 1b\n"
+    "    cmp x3, #1\n"
+    "    csinc x0, x3, x3, hs\n"
+    "2:  ret\n");
+#else
+static uint64_t sum_up_to(uint64_t n) {
+    volatile uint64_t sum = 0;
+    uint64_t i = 0;
+    do sum += ++i;
+    while (n > i);
+    return sum;
+}
+#endif
+
+static void loops(void) {
+    count = 0;
+    handle(SIGALRM, counts, 0);
+    timer_t timer;
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
+    CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+    const struct itimerspec often = {{0, 50000}, {0, 50000}}, never = {{0, 0}, {0, 0}};
+    timer_settime(timer, 0, &often, NULL);
+    int bad = 0, n = 0;
+    for (; n < 200 || count < 200; n++) bad += sum_up_to(100000) != 100000ull * 100001 / 2;
+    timer_settime(timer, 0, &never, NULL);
+    timer_delete(timer);
+    CHECK(bad == 0);
+}
+
 int main(void) {
     sending();
+    loops();
     masks();
     restarts();
     faults();
