@@ -4,10 +4,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 
+#include "base/bits.h"
 #include "block/formats/qcow2/qcow2.h"
 #include "recorder.h"
 
@@ -127,6 +129,90 @@ TEST_F(Qcow2Edge, FirstWritesAtOnceMarkTheBitmapsOnce) {
     for (uint64_t i = 0; i < 16; ++i) EXPECT_EQ(bits->get(i), i % 2 == 0) << i;
     ASSERT_TRUE(reactor->run(node->close()));
     EXPECT_EQ(peer_check(), 0);
+}
+
+/// The L2 table of guest offset 0, and the host cluster there.
+uint64_t l2_of(const Bytes& file) { return be64(&file[be64(&file[40])]) & kOffsetMask; }
+uint64_t host_of_first(const Bytes& file) { return be64(&file[l2_of(file)]) & kOffsetMask; }
+/// 16 bits wide, in the first refcount block.
+unsigned refcount_of(const Bytes& file, uint64_t cluster) { return be16(&file[be64(&file[be64(&file[48])]) + cluster * 2]); }
+
+TEST_F(Qcow2Edge, ClustersAreFreedWhenTheReadsThatMayKnowThemEnd) {
+    auto node = open(image({{"cluster_size", "4096"}}, 1 << 20));
+    ASSERT_TRUE(write(*node, 0, 64 << 10, 0x11));
+    ASSERT_TRUE(reactor->run(node->flush()));
+    const uint64_t host = host_of_first(file->file), cluster = host / 4096;
+    ASSERT_EQ(refcount_of(file->file, cluster), 1u);
+    // There is always a read under way: one from before the discard, then one that began when it was done.
+    io::Semaphore hold(*reactor, 0);
+    file->hold_reads = &hold;
+    bool before_ended = false, later_ended = false;
+    Bytes before(4096), later(8192);
+    const auto read = [&](uint64_t at, Bytes& into, bool& ended) -> Task<void> {
+        auto r = co_await node->read(at, IoVec(into));
+        EXPECT_TRUE(r);
+        ended = true;
+    };
+    reactor->spawn(read(0, before, before_ended));
+    ASSERT_TRUE(reactor->run(node->discard(0, 4096)));
+    ASSERT_TRUE(reactor->run(node->flush()));
+    EXPECT_EQ(refcount_of(file->file, cluster), 1u) << "given away under a read";
+    reactor->spawn(read(32768, later, later_ended));
+    ASSERT_TRUE(write(*node, 512 << 10, 256 << 10, 0x22));
+    const auto let_others_run = [&] { reactor->run([](io::Reactor& r) -> Task<void> { co_await r.sleep(std::chrono::milliseconds(20)); }(*reactor)); };
+    hold.release();
+    let_others_run();
+    ASSERT_TRUE(before_ended);
+    EXPECT_TRUE(std::all_of(before.begin(), before.end(), [](uint8_t b) { return b == 0x11; }));
+    EXPECT_FALSE(later_ended);
+    ASSERT_TRUE(reactor->run(node->flush()));
+    EXPECT_EQ(refcount_of(file->file, cluster), 0u) << "a read that began later keeps it";
+    hold.release(1000);
+    let_others_run();
+    ASSERT_TRUE(later_ended);
+    EXPECT_TRUE(std::all_of(later.begin(), later.end(), [](uint8_t b) { return b == 0x11; }));
+    ASSERT_TRUE(reactor->run(node->close()));
+    EXPECT_EQ(peer_check(), 0);
+}
+
+TEST_F(Qcow2Edge, DataIsNotWrittenWhereATableOfTheImageLiesOrBehindTheFile) {
+    auto node = open(image({{"cluster_size", "4096"}}, 1 << 20));
+    ASSERT_TRUE(write(*node, 0, 8192, 0x11));
+    ASSERT_TRUE(reactor->run(node->close()));
+    const Bytes good = file->file;
+    const uint64_t l1 = be64(&good[40]), l2 = l2_of(good), counts = be64(&good[be64(&good[48])]);
+    for (const uint64_t place : {uint64_t{0}, l1, l2, counts, host_of_first(good) + 512, align_up(good.size(), 4096), uint64_t{1} << 40}) {
+        Bytes bytes = good;
+        put64(&bytes[l2], place | kCopied);
+        node = open(bytes);
+        const auto r = write(*node, 100, 1000, 0x22);
+        ASSERT_FALSE(r) << place;
+        EXPECT_NE(r.error().message.find("writing there is refused"), std::string::npos) << r.error().message;
+        EXPECT_EQ(file->file, bytes) << place;
+        (void)reactor->run(node->close());
+    }
+    node = open(good);
+    ASSERT_TRUE(write(*node, 100, 1000, 0x22));
+    ASSERT_TRUE(reactor->run(node->close()));
+    EXPECT_EQ(peer_check(), 0);
+}
+
+TEST_F(Qcow2Edge, OneRefcountBlockNamedOftenIsRefusedAtOnce) {
+    // Half a million entries that name one block without a free cluster: to search through them takes minutes.
+    Bytes bytes = image({{"cluster_size", "512"}, {"refcount_bits", "1"}}, 1 << 20);
+    const uint64_t block = bytes.size(), table = block + 512;
+    bytes.resize(table + (4 << 20));
+    std::fill_n(bytes.begin() + static_cast<ptrdiff_t>(block), 512, uint8_t{0xff});
+    for (uint64_t i = 0; i < (4 << 20) / 8; ++i) put64(&bytes[table + i * 8], block);
+    put64(&bytes[48], table);
+    put32(&bytes[56], (4 << 20) / 512);
+    auto node = open(std::move(bytes));
+    const auto start = std::chrono::steady_clock::now();
+    const auto r = write(*node, 0, 512, 0x22);
+    ASSERT_FALSE(r);
+    EXPECT_NE(r.error().message.find("two entries of the refcount table"), std::string::npos) << r.error().message;
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+    (void)reactor->run(node->close());
 }
 
 TEST_F(Qcow2Edge, ASnapshotThatCannotBeCountedChangesNothing) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "block/graph/node.h"
+#include "io/sync.h"
 
 namespace myna::block {
 
@@ -39,9 +40,11 @@ class RecorderNode final : public Node {
     [[nodiscard]] bool zero_init() const override { return true; }
     std::vector<uint8_t> file;
     std::vector<HostOp> log;
+    io::Semaphore* hold_reads = nullptr;  // each read takes one unit, and waits for it
 
   protected:
     Task<Result<void>> do_read(uint64_t offset, const IoVec& into) override {
+        if (hold_reads != nullptr) co_await hold_reads->acquire();
         into.copy_from(file.data() + offset);
         co_return Result<void>{};
     }

@@ -26,7 +26,7 @@ class ParallelsNode final : public BlockMapNode {
     [[nodiscard]] bool zero_init() const override { return true; }
     [[nodiscard]] bool dirty() const override { return le32(&header_[44]) == kInUse; }
 
-    Task<Result<void>> start() {
+    Task<Result<void>> start(const OpenOptions& o) {
         auto h = co_await read_bytes(*file_, 0, kHeaderBytes);
         if (!h) co_return std::unexpected(h.error());
         header_ = std::move(*h);
@@ -51,6 +51,7 @@ class ParallelsNode final : public BlockMapNode {
         if (data_at_ < kHeaderBytes + entries_ * 4) co_return corrupt("the data would begin inside the table");
         if (le64(&header_[56]) != 0 && !read_only_)
             co_return fail(ErrorKind::kUnsupported, filename_ + ": the image has a format extension (dirty bitmaps); it can only be opened read only", ENOTSUP);
+        if (dirty() && !read_only_ && !o.check) co_return co_await settle();
         co_return Result<void>{};
     }
 
@@ -133,6 +134,14 @@ class ParallelsNode final : public BlockMapNode {
     Task<Result<void>> write_tables() override { return bat_.write_back(); }
 
   private:
+    /// The last writer did not close the image. What it left is sound unless blocks lie outside or share bytes: then the mark
+    /// goes, and the space that nobody uses.
+    Task<Result<void>> settle() {
+        auto found = co_await check(CheckFix::kAll);
+        if (!found) co_return std::unexpected(found.error());
+        if (dirty()) co_return corrupt("the image was not closed correctly, and is damaged: " + found->messages.front() + "\nIt can be opened read only; 'check' describes the damage.");
+        co_return Result<void>{};
+    }
     /// The header's word that says whether somebody writes. It shares a sector with the table, so it goes the same way.
     Task<Result<void>> mark(uint32_t in_use) {
         auto p = co_await bat_.get(44);
@@ -158,7 +167,7 @@ Task<Result<NodePtr>> open_parallels(Graph& graph, const OpenOptions& o) {
     auto file = co_await open_below(graph, o);
     if (!file) co_return std::unexpected(file.error());
     auto node = std::make_shared<ParallelsNode>(graph, *file);
-    if (auto r = co_await node->start(); !r) co_return std::unexpected(r.error());
+    if (auto r = co_await node->start(o); !r) co_return std::unexpected(r.error());
     co_return node;
 }
 

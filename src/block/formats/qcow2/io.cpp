@@ -40,14 +40,31 @@ Task<Result<void>> Qcow2Node::read_backing(uint64_t offset, const IoVec& into) {
     co_return co_await backing_->read(offset, part);
 }
 
+uint64_t Qcow2Node::begin_read() {
+    ++reads_under_way_;
+    ++readers_.back();
+    return oldest_generation_ + readers_.size() - 1;
+}
+
+void Qcow2Node::end_read(uint64_t generation) {
+    --reads_under_way_;
+    --readers_[generation - oldest_generation_];
+    forget_old_generations();
+}
+
+void Qcow2Node::forget_old_generations() {
+    for (; readers_.size() > 1 && readers_.front() == 0; ++oldest_generation_) readers_.pop_front();
+}
+
 Task<Result<void>> Qcow2Node::do_read(uint64_t offset, const IoVec& into) {
     struct UnderWay {
-        unsigned& n;
-        explicit UnderWay(unsigned& count) : n(count) { ++n; }
+        Qcow2Node& n;
+        uint64_t generation;
+        explicit UnderWay(Qcow2Node& node) : n(node), generation(node.begin_read()) {}
         UnderWay(const UnderWay&) = delete;
         UnderWay& operator=(const UnderWay&) = delete;
-        ~UnderWay() { --n; }
-    } const reading(reads_under_way_);
+        ~UnderWay() { n.end_read(generation); }
+    } const reading(*this);
     for (uint64_t done = 0; done < into.size();) {
         Mapping m;
         std::vector<CompressedPiece> run;
@@ -122,6 +139,16 @@ bool Qcow2Node::in_place(const L2Ref& r, uint64_t within, uint64_t length) const
     return (bitmap(r) & want) == want;
 }
 
+Result<void> Qcow2Node::refuse_place(uint64_t host) {
+    if (data_file_) return {};
+    if (host == 0 || host >= file_->size() || (host & (h_.cluster_size() - 1)) != 0)
+        return corrupt("a table says that data is at offset " + std::to_string(host) + ", where none can be; writing there is refused");
+    if (auto r = find_tables(); !r) return r;
+    if (table_clusters_.contains(host >> h_.cluster_bits))
+        return corrupt("a table says that data is at offset " + std::to_string(host) + ", where a table of the image lies; writing there is refused");
+    return {};
+}
+
 Task<Result<Qcow2Node::L2Ref>> Qcow2Node::own_l2(uint64_t offset) {
     const uint64_t l1_index = offset / h_.l2_reach();
     L2Ref out{nullptr, (offset % h_.l2_reach()) >> h_.cluster_bits};
@@ -166,6 +193,7 @@ Task<Result<void>> Qcow2Node::write_piece(uint64_t offset, const IoVec& from) {
                     const uint64_t take = std::min(cluster - within, rest.size() - n);
                     if (!in_place(*r, within, take)) break;
                     const uint64_t here = (entry(*r) & kOffsetMask) + within;
+                    if (auto ok = refuse_place(here - within); !ok) co_return ok;
                     if (n == 0) host = here;
                     else if (here != host + n) break;
                     n += take;

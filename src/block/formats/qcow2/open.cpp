@@ -29,8 +29,7 @@ std::optional<std::string> Qcow2Node::backing_format_name() const {
 }
 
 Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
-    std::string head(std::min<uint64_t>(file_->size(), 2u << 20), '\0');
-    head.resize(std::min<size_t>(head.size(), 64 << 10));
+    std::string head(std::min<uint64_t>(file_->size(), 64 << 10), '\0');
     if (auto r = co_await read_at(0, head.data(), head.size()); !r) co_return r;
     auto h = decode_header(head, filename_, file_->size());
     if (!h) co_return std::unexpected(h.error());
@@ -107,7 +106,7 @@ Task<Result<void>> Qcow2Node::close() {
     if (!read_only_ && !damaged_) {
         if (bitmaps_changed_) r = co_await store_bitmaps();
         if (auto f = co_await flush(); !f && r) r = f;
-        if (r && !frees_.empty()) r = co_await flush();
+        if (r && (!frees_.empty() || !frees_waiting_.empty())) r = co_await flush();
         if (r && grown_ahead_) {
             const auto alone = co_await map_.lock();
             // Down to what was ever used, and never below what was there: counts that are wrong must not cost data.

@@ -150,10 +150,14 @@ class Qcow2Node final : public Node {
     Task<Result<std::pair<uint64_t, uint64_t>>> allocate(uint64_t count, bool exact);
     /// The clusters lose a reference once the tables that named them are on disk.
     void free_later(uint64_t host, uint64_t bytes);
+    /// Finds where the tables of this image lie; an error when two refcount blocks are at one place.
+    [[nodiscard]] Result<void> find_tables();
     /// Refuses clusters that the counts call free although a table of this image lies there.
     [[nodiscard]] Result<void> refuse_tables(uint64_t cluster, uint64_t count);
     Task<Result<void>> refuse_uncounted(uint64_t index);
-    Task<Result<void>> apply_frees();
+    Task<Result<void>> apply_frees(std::map<uint64_t, uint64_t> frees);
+    /// Whether the cluster is to lose references.
+    [[nodiscard]] bool owed(uint64_t cluster) const;
 
     // ---- changes that one write of the header makes visible (shadow.cpp); the caller holds map_ alone, nothing is under way
     /// What there was when such a change began, and what only its new state uses.
@@ -224,6 +228,8 @@ class Qcow2Node final : public Node {
     void unclaim(std::list<InFlight>::iterator at);
     /// Whether `length` bytes from byte `within` of the cluster can be written where it is.
     [[nodiscard]] bool in_place(const L2Ref& r, uint64_t within, uint64_t length) const;
+    /// Refuses to write to a host cluster (its offset) where no data can be: behind the end of the file, in a table.
+    [[nodiscard]] Result<void> refuse_place(uint64_t host);
     /// The L2 table with the entry for `offset` if it is ours alone, else a null table. map_ is held.
     Task<Result<L2Ref>> own_l2(uint64_t offset);
     Task<Result<void>> read_backing(uint64_t offset, const IoVec& into);
@@ -300,8 +306,20 @@ class Qcow2Node final : public Node {
     bool grown_ahead_ = false;               // the file is longer than what is used; close() cuts it
     uint64_t next_free_ = 0;                 // cluster where the search for free ones begins
     uint64_t compressed_next_ = 0;           // where the next compressed bytes may go (0: nowhere yet)
-    std::map<uint64_t, uint64_t> frees_;     // host cluster -> references to drop at the next flush
-    unsigned reads_under_way_ = 0;           // frees wait for them
+    // What is freed waits until no table on disk names it, and until every read ended that began before: it may have been
+    // told of the place. Reads are counted by generation; each flush that has something to free begins a new one.
+    struct Frees {
+        uint64_t generation;                 // the last one whose reads may know of it
+        std::map<uint64_t, uint64_t> references;
+    };
+    std::map<uint64_t, uint64_t> frees_;     // host cluster -> references to drop; tables on disk may still name it
+    std::deque<Frees> frees_waiting_;        // none does any more; oldest first
+    std::deque<unsigned> readers_{0};        // reads under way of each generation from oldest_generation_ on
+    uint64_t oldest_generation_ = 0;
+    unsigned reads_under_way_ = 0;
+    [[nodiscard]] uint64_t begin_read();
+    void end_read(uint64_t generation);
+    void forget_old_generations();
     uint64_t tables_written_ = 0, tables_settled_ = 0;  // how often tables were written, and which of that a flush followed
     std::vector<SnapshotInfo> snapshots_;
     std::vector<SnapshotTable> snapshot_tables_;

@@ -152,33 +152,42 @@ Task<Result<void>> Qcow2Node::change_refcount(uint64_t cluster, uint64_t count, 
 }
 
 Task<Result<std::pair<uint64_t, uint64_t>>> Qcow2Node::allocate(uint64_t count, bool exact) {
+    if (auto r = find_tables(); !r) co_return std::unexpected(r.error());
     uint64_t begin = next_free_, found = 0;
-    bool seen_gap = false;
-    while (found < count) {
-        const uint64_t c = begin + found;
-        auto n = co_await refcount(c);
-        if (!n) co_return std::unexpected(n.error());
-        if (*n != 0 || frees_.contains(c) || (shadow_ && shadow_->holds(c))) {
-            if (found > 0 && !exact) break;
-            seen_gap |= found > 0;
-            begin = c + 1;
-            found = 0;
+    bool seen_gap = false, ended = false;
+    const auto kept = [&](uint64_t c) { return owed(c) || (shadow_ && shadow_->holds(c)); };
+    /// `c` is taken: the search goes on behind it, unless what was found before it is enough.
+    const auto pass = [&](uint64_t c) {
+        ended = found > 0 && !exact;
+        if (ended) return;
+        seen_gap |= found > 0;
+        begin = c + 1;
+        found = 0;
+    };
+    while (found < count && !ended) {
+        const uint64_t c = begin + found, block = c / refcounts_per_block();
+        if (block < refcount_table_.size() && refcount_table_[block] != 0) {
+            auto t = co_await table(refcount_cache_, refcount_table_[block]);
+            if (!t) co_return std::unexpected(t.error());
+            const uint64_t first = block * refcounts_per_block(), end = first + refcounts_per_block();
+            for (uint64_t k = c; k < end && found < count && !ended; ++k) {
+                if (get_refcount((*t)->bytes, h_.refcount_order, k - first) != 0 || kept(k)) pass(k);
+                else ++found;
+            }
+            continue;
+        }
+        if (kept(c)) {
+            pass(c);
             continue;
         }
         // A block that does not exist yet will take a cluster of its stretch: it must exist before the clusters are chosen.
-        const uint64_t block = c / refcounts_per_block();
-        if (block >= refcount_table_.size() || refcount_table_[block] == 0) {
-            const uint64_t size = file_->size();
-            if (clusters_of(size) < block * refcounts_per_block())
-                if (auto r = co_await reach(block * refcounts_per_block() << h_.cluster_bits); !r) co_return std::unexpected(r.error());
-            auto t = co_await refcount_block(c);
-            if (!t) co_return std::unexpected(t.error());
-            if (found > 0 && !exact) break;
-            begin = found > 0 ? begin : c;
-            found = 0;
-            continue;
-        }
-        ++found;
+        if (clusters_of(file_->size()) < block * refcounts_per_block())
+            if (auto r = co_await reach(block * refcounts_per_block() << h_.cluster_bits); !r) co_return std::unexpected(r.error());
+        auto t = co_await refcount_block(c);
+        if (!t) co_return std::unexpected(t.error());
+        if (found > 0 && !exact) break;
+        begin = found > 0 ? begin : c;
+        found = 0;
     }
     if (auto r = refuse_tables(begin, found); !r) co_return std::unexpected(r.error());
     if (shadow_)
@@ -190,20 +199,28 @@ Task<Result<std::pair<uint64_t, uint64_t>>> Qcow2Node::allocate(uint64_t count, 
     co_return std::pair{begin << h_.cluster_bits, found};
 }
 
+Result<void> Qcow2Node::find_tables() {
+    if (!table_clusters_.empty()) return {};
+    const auto add = [&](uint64_t offset, uint64_t bytes) {
+        for (uint64_t c = offset >> h_.cluster_bits; bytes != 0 && c <= (offset + bytes - 1) >> h_.cluster_bits; ++c) table_clusters_.insert(c);
+    };
+    // Blocks of their own: so the search for free clusters never takes longer than the file is large.
+    for (const uint64_t at : refcount_table_)
+        if (at != 0 && !table_clusters_.insert(at >> h_.cluster_bits).second) {
+            table_clusters_.clear();
+            return corrupt("two entries of the refcount table name the block at offset " + std::to_string(at));
+        }
+    add(0, h_.cluster_size());
+    add(h_.refcount_table_offset, uint64_t{h_.refcount_table_clusters} << h_.cluster_bits);
+    add(h_.l1_offset, l1_.size() * 8);
+    add(h_.snapshots_offset, old_snapshot_bytes_);
+    for (const uint64_t e : l1_)
+        if (const uint64_t at = e & kOffsetMask; at != 0) add(at, h_.cluster_size());
+    return {};
+}
+
 Result<void> Qcow2Node::refuse_tables(uint64_t cluster, uint64_t count) {
-    if (table_clusters_.empty()) {
-        const auto add = [&](uint64_t offset, uint64_t bytes) {
-            for (uint64_t c = offset >> h_.cluster_bits; bytes != 0 && c <= (offset + bytes - 1) >> h_.cluster_bits; ++c) table_clusters_.insert(c);
-        };
-        add(0, h_.cluster_size());
-        add(h_.refcount_table_offset, uint64_t{h_.refcount_table_clusters} << h_.cluster_bits);
-        add(h_.l1_offset, l1_.size() * 8);
-        add(h_.snapshots_offset, old_snapshot_bytes_);
-        for (const uint64_t at : refcount_table_)
-            if (at != 0) add(at, h_.cluster_size());
-        for (const uint64_t e : l1_)
-            if (const uint64_t at = e & kOffsetMask; at != 0) add(at, h_.cluster_size());
-    }
+    if (auto r = find_tables(); !r) return r;
     for (uint64_t c = cluster; c < cluster + count; ++c)
         if (table_clusters_.contains(c))
             return corrupt("host cluster " + std::to_string(c) + " holds a table of the image, but its refcount says that it is free; writing there is refused");
@@ -255,8 +272,11 @@ void Qcow2Node::free_later(uint64_t host, uint64_t bytes) {
     for (uint64_t c = first; c <= last; ++c) ++frees_[c];
 }
 
-Task<Result<void>> Qcow2Node::apply_frees() {
-    const auto frees = std::exchange(frees_, {});
+bool Qcow2Node::owed(uint64_t cluster) const {
+    return frees_.contains(cluster) || std::any_of(frees_waiting_.begin(), frees_waiting_.end(), [&](const Frees& f) { return f.references.contains(cluster); });
+}
+
+Task<Result<void>> Qcow2Node::apply_frees(std::map<uint64_t, uint64_t> frees) {
     uint64_t run_begin = 0, run_length = 0;
     for (const auto& [cluster, references] : frees) {
         for (uint64_t i = 0; i < references; ++i)

@@ -16,7 +16,7 @@ namespace myna::block::qcow2 {
 Task<Result<void>> Qcow2Node::begin_shadow() {
     if (auto r = co_await flush_metadata(); !r) co_return r;
     if (auto r = co_await barrier(); !r) co_return r;
-    if (!frees_.empty()) co_return fail(ErrorKind::kInternal, filename_ + ": clusters are still to be freed");
+    if (!frees_.empty() || !frees_waiting_.empty()) co_return fail(ErrorKind::kInternal, filename_ + ": clusters are still to be freed");
     compressed_next_ = 0;
     shadow_ = std::make_unique<Shadow>(Shadow{h_, l1_, refcount_table_, snapshots_, snapshot_tables_, old_snapshot_bytes_, size_, next_free_, {}, {}, {}});
     co_return Result<void>{};

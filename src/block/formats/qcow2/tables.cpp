@@ -152,11 +152,18 @@ Task<Result<void>> Qcow2Node::flush_metadata() {
         }
         ++tables_written_;
     }
-    if (!frees_.empty() && reads_under_way_ == 0) {
+    if (!frees_.empty()) {
+        frees_waiting_.push_back({oldest_generation_ + readers_.size() - 1, std::exchange(frees_, {})});
+        readers_.push_back(0);
+        forget_old_generations();
+    }
+    while (!frees_waiting_.empty() && frees_waiting_.front().generation < oldest_generation_) {
         // Also when the tables were written by an earlier call: nothing may name what is freed.
         if (tables_settled_ != tables_written_)
             if (auto r = co_await barrier(); !r) co_return r;
-        if (auto r = co_await apply_frees(); !r) co_return r;
+        auto references = std::move(frees_waiting_.front().references);
+        frees_waiting_.pop_front();
+        if (auto r = co_await apply_frees(std::move(references)); !r) co_return r;
         if (auto r = co_await write_tables(refcount_cache_); !r) co_return r;
     }
     co_return Result<void>{};
