@@ -35,7 +35,7 @@ NAMES = {"arm64": "aarch64", "riscv64": "riscv64"}
 MACHINE = {"arm64": 183, "riscv64": 243}
 PACKAGES = ["python3", "gcc", "g++", "git", "perl", "gdb", "strace", "bubblewrap", "nodejs", "npm", "golang-go", "rustc",
             "default-jdk-headless", "fio", "openssh-server", "openssh-client", "make", "procps", "iproute2", "ca-certificates",
-            "file"]
+            "file", "systemd-sysv", "dbus", "swtpm", "swtpm-tools", "tpm2-tools"]
 TESTSUITE = {"bookworm": "libpython3.11-testsuite", "trixie": "libpython3.13-testsuite"}
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -109,8 +109,8 @@ class Root:
         os.symlink("/proc/self/fd", dev / "fd")
         mount("/sys", self.path / "sys", flags=MS_BIND | MS_REC)
 
-    def register(self):
-        misc = self.path / "proc/sys/fs/binfmt_misc"
+    def register(self, top):
+        misc = top / "proc/sys/fs/binfmt_misc"
         mount("binfmt_misc", misc, "binfmt_misc")
         (misc / "register").write_text(self.registration())
 
@@ -157,9 +157,13 @@ class Root:
             _, status = os.waitpid(init, 0)
             os._exit(os.waitstatus_to_exitcode(status) & 0xff)
         libc.prctl(1, signal.SIGKILL)
-        self.populate()
-        if by == "binfmt":
-            self.register()
+        if by == "host":
+            mount("none", "/", flags=MS_REC | MS_PRIVATE)
+            mount("proc", "/proc", "proc")
+        else:
+            self.populate()
+        if by in ("binfmt", "host"):
+            self.register(pathlib.Path("/") if by == "host" else self.path)
         else:
             command = [self.inside, command[0], *command[1:]]
         resource.setrlimit(resource.RLIMIT_NPROC, (self.processes, self.processes))
@@ -172,11 +176,12 @@ class Root:
                 os.dup2(out.fileno(), 1)
                 os.dup2(out.fileno(), 2)
                 os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-            # Not chroot: who is in one may make no user namespaces.
-            os.chdir(self.path)
-            checked("pivot_root", libc.syscall(PIVOT_ROOT, b".", b"."))
-            checked("umount", libc.umount2(b".", 2))
-            os.chdir("/")
+            if by != "host":
+                # Not chroot: who is in one may make no user namespaces.
+                os.chdir(self.path)
+                checked("pivot_root", libc.syscall(PIVOT_ROOT, b".", b"."))
+                checked("umount", libc.umount2(b".", 2))
+                os.chdir("/")
             os.umask(0o22)
             os.execve(command[0], command, env)
         while True:  # reaps what its parents left
@@ -249,11 +254,15 @@ class Root:
         inside = self.path / "srv/checks"
         shutil.copytree(HERE / "checks", inside, dirs_exist_ok=True)
         output = self.path.with_name(f"{self.path.name}.check-{name}.log")
-        self.net = "# network: none" in script.read_text()
+        text = script.read_text()
+        # A script that says "# runs on the host" gets the root's path, and binfmt_misc; otherwise it runs in the root.
+        host = "# runs on the host" in text
+        command = ["/bin/bash", "-x", str(script), str(self.path)] if host else ["/bin/bash", "-x", f"/srv/checks/{name}.sh"]
+        self.net = "# network: none" in text
         for n in range(rounds):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             with open(output, "wb") as out:
-                status = self.enter(["/bin/bash", "-x", f"/srv/checks/{name}.sh"], self.environment(), timeout, out)
+                status = self.enter(command, self.environment(), timeout, out, by="host" if host else None)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
             if status != 0:
@@ -261,8 +270,8 @@ class Root:
         verdict = {0: "ok", SKIP: "skipped", None: f"took longer than {timeout} s"}.get(status, f"FAILED ({status})")
         print(f"{name:14} {verdict:10} {spent:8.1f} s CPU", flush=True)
         if status not in (0, SKIP):
-            text = output.read_bytes()[-3000:].decode(errors="replace")
-            print("".join(f"    {line}\n" for line in text.splitlines()[-25:]), end="")
+            tail = output.read_bytes()[-3000:].decode(errors="replace")
+            print("".join(f"    {line}\n" for line in tail.splitlines()[-25:]), end="")
             print(f"    whole output: {output}\n    again: tests/roots/run.py {self.arch} --with {self.by} {name}", flush=True)
         return status in (0, SKIP)
 
