@@ -129,7 +129,8 @@ def run_own(args):
         level = [f for f in how["flags"] if f.startswith("-O")] if args.build != "fused" else ["-O3"]
         contract = [] if any("contract" in f for f in how["flags"]) else ["-ffp-contract=off"]
         guest = args.work / args.guest / args.build / name
-        build(source, guest, [compiler(args.guest, source), *COMMON, *contract, *how["flags"], *how.get(args.guest, [])])
+        build(source, guest, [compiler(args.guest, source), *COMMON, *contract, *how["flags"], *(f.replace("SRC", str(HERE / "src")) for f in how.get("guest", [])),
+                              *how.get(args.guest, [])])
         if how.get("expect", row["expect"]) == "native":
             native = args.work / "native" / args.build / name
             build(source, native, [compiler("native", source), *COMMON, *contract, *level])
