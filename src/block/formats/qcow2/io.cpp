@@ -216,6 +216,13 @@ Task<Result<void>> Qcow2Node::write_piece(uint64_t offset, const IoVec& from) {
     co_return Result<void>{};
 }
 
+Task<bool> Qcow2Node::hole(uint64_t offset, uint64_t length) {
+    const auto shared = co_await map_.lock_shared();
+    auto m = co_await map(offset, length);
+    if (!m || m->length < length) co_return false;
+    co_return m->kind == Mapping::Kind::kZero || (m->kind == Mapping::Kind::kUnallocated && (!backing_ || offset >= backing_->size()));
+}
+
 /// Writes to clusters that are not ours yet: allocate, write data with what surrounds it, then let the tables point there.
 Task<Result<uint64_t>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) {
     const uint64_t cluster = h_.cluster_size(), begin = align_down(offset, cluster);
@@ -247,9 +254,12 @@ Task<Result<uint64_t>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) 
     const uint64_t to = std::min(offset + from.size(), begin + (count << h_.cluster_bits));
     // The data, with the rest of the first and last cluster around it.
     IoVec whole;
-    std::vector<uint8_t> head(offset - begin), tail(end > to ? end - to : 0);
+    std::vector<uint8_t> head, tail;
     Result<void> result;
     uint64_t skipped = 0;  // zeroes at the edges of clusters that read as zeroes need no writing
+    if (fresh && offset > begin && co_await hole(begin, offset - begin)) skipped = offset - begin;
+    else head.resize(offset - begin);
+    if (end > to && !(fresh && co_await hole(to, end - to))) tail.resize(end - to);
     if (!head.empty()) {
         result = co_await do_read(begin, IoVec(head.data(), head.size()));
         if (fresh && io::is_zero(head)) skipped = head.size();

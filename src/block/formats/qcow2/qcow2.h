@@ -232,6 +232,8 @@ class Qcow2Node final : public Node {
     [[nodiscard]] Result<void> refuse_place(uint64_t host);
     /// The L2 table with the entry for `offset` if it is ours alone, else a null table. map_ is held.
     Task<Result<L2Ref>> own_l2(uint64_t offset);
+    /// Whether [offset, offset + length) is known to read as zeroes without looking at data.
+    Task<bool> hole(uint64_t offset, uint64_t length);
     Task<Result<void>> read_backing(uint64_t offset, const IoVec& into);
     /// Lets the file (the file of the data) reach `end`, in large steps: changing its length waits for all that is under way.
     Task<Result<void>> reach(uint64_t end);
@@ -297,6 +299,7 @@ class Qcow2Node final : public Node {
     std::vector<uint64_t> refcount_table_;   // host order
     bool refcount_table_dirty_ = false;
     TableCache l2_cache_, refcount_cache_;
+    std::unordered_map<uint64_t, std::vector<std::coroutine_handle<>>> loading_;  // tables that are being read, and who waits
     io::SharedMutex map_;
     io::Mutex evicting_;                     // one at a time writes L2 tables to make room
     std::list<InFlight> in_flight_;          // in the order of their claims

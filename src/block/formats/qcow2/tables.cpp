@@ -69,14 +69,35 @@ Task<Result<void>> Qcow2Node::write_at(uint64_t offset, const void* bytes, size_
 }
 
 Task<Result<Table*>> Qcow2Node::table(TableCache& cache, uint64_t offset) {
-    if (Table* t = cache.find(offset)) co_return t;
+    struct Wait {
+        std::vector<std::coroutine_handle<>>& waiters;
+        bool await_ready() const noexcept { return false; }
+        void await_suspend(std::coroutine_handle<> h) { waiters.push_back(h); }
+        void await_resume() const noexcept {}
+    };
+    const uint64_t key = offset | (&cache == &refcount_cache_ ? 1 : 0);  // a damaged image may have both kinds at one place
+    for (;;) {
+        if (Table* t = cache.find(offset)) co_return t;
+        const auto others = loading_.find(key);
+        if (others == loading_.end()) break;
+        co_await Wait{others->second};  // many may ask for one table at once: one of them reads it
+    }
     if ((offset & (h_.cluster_size() - 1)) != 0 || offset == 0)
         co_return corrupt("a metadata table is said to be at offset " + std::to_string(offset) + ", which is not a cluster's");
     if (offset >= file_->size()) co_return corrupt("a metadata table is said to be at offset " + std::to_string(offset) + ", outside the file");
+    struct Load {
+        Qcow2Node& n;
+        uint64_t key;
+        Load(Qcow2Node& node, uint64_t k) : n(node), key(k) { n.loading_[k]; }
+        Load(const Load&) = delete;
+        Load& operator=(const Load&) = delete;
+        ~Load() {
+            for (const auto h : n.loading_.extract(key).mapped()) n.reactor_.post(h);
+        }
+    } const load(*this, key);
     if (auto r = co_await make_room(cache); !r) co_return std::unexpected(r.error());
     std::vector<uint8_t> bytes(h_.cluster_size());
     if (auto r = co_await read_at(offset, bytes.data(), bytes.size()); !r) co_return std::unexpected(r.error());
-    if (Table* t = cache.find(offset)) co_return t;  // another reader was faster
     co_return &cache.insert(offset, std::move(bytes));
 }
 
