@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "block/graph/image_info.h"
 #include "block/proto/file.h"
 #include "img/info.h"
 
@@ -40,39 +41,16 @@ struct Described {
 };
 
 Task<Result<Described>> describe(Node& n) {
-    Described d;
-    json& j = d.j;
-    j["filename"] = n.filename();
-    j["format"] = n.driver();
-    j["virtual-size"] = n.size();
-    if (const auto b = n.allocated_bytes()) j["actual-size"] = *b;
-    if (const auto c = n.cluster_size()) j["cluster-size"] = *c;
-    if (n.encrypted()) j["encrypted"] = true;
-    if (n.compressed()) j["compressed"] = true;
-    j["dirty-flag"] = n.dirty();
+    auto j = co_await block::image_info(n);
+    if (!j) co_return std::unexpected(j.error());
+    Described d{.j = std::move(*j)};
+    auto s = co_await n.snapshots();
+    if (!s) co_return std::unexpected(s.error());
+    d.snapshots = *s;
     d.backing = n.backing_name();
     if (d.backing) {
         d.full_backing = Graph::resolve_backing(n.filename(), *d.backing);
         d.backing_format = n.backing_format_name();
-        j["backing-filename"] = *d.backing;
-        j["full-backing-filename"] = *d.full_backing;
-        if (d.backing_format) j["backing-filename-format"] = *d.backing_format;
-    }
-    auto s = co_await n.snapshots();
-    if (!s) co_return std::unexpected(s.error());
-    d.snapshots = *s;
-    for (const auto& e : d.snapshots) {
-        json row{{"id", e.id}, {"name", e.name}, {"vm-state-size", e.vm_state_bytes}, {"date-sec", e.date_sec}, {"date-nsec", e.date_nsec},
-                 {"vm-clock-sec", e.vm_clock_ns / 1'000'000'000}, {"vm-clock-nsec", e.vm_clock_ns % 1'000'000'000}};
-        if (e.icount) row["icount"] = *e.icount;
-        j["snapshots"].push_back(std::move(row));
-    }
-    json specific = n.specific_info();
-    if (specific.is_object()) {
-        auto b = co_await n.bitmaps();
-        if (!b) co_return std::unexpected(b.error());
-        for (const auto& e : *b) specific["data"]["bitmaps"].push_back({{"name", e.name}, {"granularity", e.granularity}, {"flags", e.flags}});
-        j["format-specific"] = std::move(specific);
     }
     co_return d;
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "block/filters/throttle.h"
 #include "img/tool.h"
 #include "net/tls.h"
 
@@ -59,7 +60,13 @@ bool take_object(Tool& tool, const std::string& given) {
         tool.graph.add_tls(properties["id"], *c);
         return true;
     }
-    if (type != "secret") return tool.error("--object " + type + ": only 'secret' and 'tls-creds-…' objects are there"), false;
+    if (type == "throttle-group") {
+        auto group = std::make_shared<block::ThrottleGroup>(tool.graph.reactor());
+        if (auto r = group->set(o); !r) return tool.error(r.error()), false;
+        tool.graph.add_throttle_group(o["id"].get<std::string>(), std::move(group));
+        return true;
+    }
+    if (type != "secret") return tool.error("--object " + type + ": only 'secret', 'tls-creds-…' and 'throttle-group' objects are there"), false;
     for (const char* k : {"keyid", "iv"})
         if (o.contains(k)) return tool.error(std::string("--object secret: encrypted secrets ('") + k + "') are not implemented; use file="), false;
     std::string data;

@@ -8,7 +8,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "block/filters/filter.h"
+#include "block/filters/throttle.h"
 #include "tools/options.h"
 
 namespace myna::tools {
@@ -41,8 +41,8 @@ Result<void> Objects::add(std::string_view text, block::Graph& graph) {
     if (types_.contains(id)) return wrong("attempt to add duplicate property '" + id + "' to object (type 'container')");
     if (type == "secret") {
         if (p.contains("keyid")) return fail(ErrorKind::kUnsupported, "secret: encrypted secrets (keyid) are not supported");
-        std::string data = p["data"];
         if (p.contains("data") == p.contains("file")) return wrong("'file' and 'data' are mutually exclusive, and one of them is needed");
+        std::string data = p["data"];
         if (p.contains("file")) {
             std::ifstream in(p["file"], std::ios::binary);
             if (!in) return fail(ErrorKind::kNotFound, "Unable to read " + p["file"]);
@@ -59,10 +59,20 @@ Result<void> Objects::add(std::string_view text, block::Graph& graph) {
         if (!c) return std::unexpected(c.error());
         tls_[id] = *c;
         graph.add_tls(id, *c);
+    } else if (type == "throttle-group") {
+        auto group = std::make_shared<block::ThrottleGroup>(graph.reactor());
+        nlohmann::json limits(p);
+        for (const auto& [key, value] : p)
+            if (key.starts_with("limits.")) {
+                limits.erase(key);
+                limits["x-" + key.substr(7)] = value;
+            }
+        if (auto r = group->set(limits); !r) return r;
+        graph.add_throttle_group(id, std::move(group));
     } else if (type == "authz-simple") {
         if (p["identity"].empty()) return wrong("authz-simple: identity is missing");
         identities_[id] = p["identity"];
-    } else if (type == "authz-list" || type == "authz-list-file" || type == "authz-pam" || type == "throttle-group" || type == "iothread" ||
+    } else if (type == "authz-list" || type == "authz-list-file" || type == "authz-pam" || type == "iothread" ||
                type == "secret_keyring" || type == "main-loop") {
         return fail(ErrorKind::kUnsupported, "object type '" + type + "' is not supported");
     } else {
@@ -166,13 +176,19 @@ block::Task<Result<block::NodePtr>> open_image(block::Graph& graph, ImageOptions
     o.read_only = i.read_only;
     o.force_share = i.force_share;
     if (!set_cache_mode(o, i.cache)) co_return wrong("Invalid cache mode '" + i.cache + "'");
+    const auto general = [&] {
+        if (!i.discard.empty()) o.options.emplace("discard", i.discard);
+        if (!i.detect_zeroes.empty()) o.options.emplace("detect-zeroes", i.detect_zeroes);
+    };
     if (i.image_opts) {
         auto tree = block::Graph::parse_image_opts(i.name);
         if (!tree) co_return std::unexpected(tree.error());
         o.options = std::move(*tree);
+        general();
         if (o.options.contains("file") && o.options["file"].is_object() && !o.options["file"].contains("driver")) o.options["file"]["driver"] = "file";
         co_return co_await graph.open_tree(std::move(o));
     }
+    general();
     co_return co_await graph.open(i.name, i.format, std::move(o));
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Filter nodes: throttle, copy-on-read, blkdebug, blkverify, quorum, raw with offset and size.
+"""Filter nodes: throttle, copy-on-read, blkdebug, blkverify, quorum, raw with offset and size, discard and detect-zeroes.
 
   filters.py MYNA_IO
 
@@ -94,6 +94,21 @@ def main():
             ["-c", "read 64k 4k", *opts(debug + "file.inject-error.0.event=none,file.inject-error.0.iotype=nonsense")],
             ["-c", "read -P 2 64k 4k", "-c", "write -P 3 100 10", *opts(debug + "file.align=4096")],
         ], files=["d.raw"])
+        # What a format is doing when the error comes: the same request fails in both, and the image stays whole.
+        one = ["qemu-img create -q -f qcow2 e.qcow2 1M"]
+        debug = "driver=qcow2,file.driver=blkdebug,file.image.driver=file,file.image.filename=e.qcow2,"
+        both(top, "blkdebug-events", one, [
+            ["-c", "write -P 1 0 4k", "-c", "read -P 0 0 4k", *opts(debug + "file.inject-error.0.event=write_aio,file.inject-error.0.once=on")],
+            ["-c", "write -P 1 0 4k", "-c", "write -P 2 64k 4k", "-c", "read -P 2 64k 4k", *opts(debug + "file.inject-error.0.event=write_aio,file.inject-error.0.once=on,file.inject-error.0.errno=28")],
+            ["-c", "write -P 1 128k 4k", "-c", "flush", *opts(debug + "file.inject-error.0.event=l2_update,file.inject-error.0.errno=5")],
+            ["-c", "read 64k 4k", *opts(debug + "file.inject-error.0.event=read_aio,file.inject-error.0.iotype=read")],
+            ["-c", "read 64k 4k", *opts(debug + "file.inject-error.0.event=nonsense")],
+            ["-c", "read 64k 4k", "-c", "read 64k 4k", *opts(debug + "file.set-state.0.event=l2_load,file.set-state.0.state=1,file.set-state.0.new_state=2,file.inject-error.0.event=read_aio,file.inject-error.0.state=2")],
+        ])
+        for tool in IO:
+            code, out = run("qemu-img", "check", "e.qcow2", cwd=top / f"blkdebug-events-{tool}")
+            if code not in (0, 3):
+                problems.append(f"after injected errors: {tool}: {out}")
         config = ["qemu-img create -q -f raw d.raw 1M; printf '[inject-error]\\nevent = \"none\"\\niotype = \"write\"\\nsector = \"8\"\\nerrno = \"5\"\\n' > rules"]
         both(top, "blkdebug-config", config, [["-f", "raw", "-c", "write -P 1 0 4k", "blkdebug:rules:d.raw"], ["-f", "raw", "-c", "write -P 1 0 8k", "blkdebug:rules:d.raw"],
                                                ["-f", "raw", "-c", "read 0 8k", "blkdebug:rules:d.raw"]])
@@ -102,6 +117,12 @@ def main():
         raw = "driver=raw,offset=65536,size=131072,file.driver=file,file.filename=w.raw"
         both(top, "window", window, [["-c", "write -P 4 0 4k", "-c", "write -P 5 124k 4k", "-c", "read -P 3 8k 4k", "-c", "length", *opts(raw)], ["-c", "read 128k 512", *opts(raw)], ["-c", "truncate 2M", *opts(raw)],
                                      ["-c", "length", *opts(raw.replace("131072", "2097152"))], ["-c", "length", *opts(raw.replace("131072", "lots"))]], files=["w.raw"])
+
+        zeroes = ["qemu-img create -q -f qcow2 z.qcow2 4M; qemu-io -f qcow2 -c 'write -P 3 0 2M' z.qcow2"]
+        plain = "driver=qcow2,file.driver=file,file.filename=z.qcow2"
+        both(top, "detect-zeroes", zeroes, [["-c", "write -P 0 0 64k", *opts(plain + ",detect-zeroes=on")], ["-c", "write -P 0 128k 64k", *opts(plain + ",discard=unmap,detect-zeroes=unmap")],
+                                            ["-c", "discard 512k 128k", *opts(plain + ",discard=ignore")], ["-c", "discard 1M 128k", *opts(plain + ",discard=unmap")],
+                                            ["-c", "read 0 4k", *opts(plain + ",discard=off,detect-zeroes=unmap")], ["-c", "read 0 4k", *opts(plain + ",detect-zeroes=maybe")]], maps=["z.qcow2"])
 
         # 1 MiB at 512 KiB a second, of which a tenth of a second's worth is let through at once: 1.8 s for 60 requests.
         d = top / "throttle"
@@ -117,6 +138,16 @@ def main():
         for bad in ("bps-total=1,limits.bps-read=1", "bps-total-max=1", "bps-total=10,limits.bps-total-max=5", "nonsense=1"):
             if run(IO["myna"], "-c", "read 0 1k", *opts(node.replace("bps-total=524288", bad)), cwd=d)[0] == 0:
                 problems.append(f"throttle: {bad} was taken")
+        for tool in IO:
+            began = time.monotonic()
+            code, out = run(IO[tool], "--object", "throttle-group,id=g,x-bps-total=524288", *writes, *opts("driver=throttle,throttle-group=g,file.driver=raw,file.file.driver=file,file.file.filename=t.raw"), cwd=d)
+            took = time.monotonic() - began
+            if code != 0 or took < 1.5:
+                problems.append(f"throttle-group: {tool} took {took:.2f} s: {out if code else ''}")
+        for bad in ("x-bps-total=1,x-bps-read=1", "x-bps-total-max=1", "x-bps-total=10,x-bps-total-max=5", "nonsense=1"):
+            codes = {tool: run(IO[tool], "--object", f"throttle-group,id=g,{bad}", "-c", "read 0 1k", d / "t.raw", cwd=d)[0] for tool in IO}
+            if codes["myna"] != codes["qemu"]:
+                problems.append(f"throttle-group,{bad}: {codes}")
     print(f"{len(problems)} problems")
     for p in problems:
         print(p)

@@ -1,9 +1,10 @@
 // blkdebug: fails requests as rules say, to test what is above: a format that meets an I/O error at a certain moment.
 //
-//   inject-error: event=none (always), iotype, sector, errno, once
+//   inject-error: event (what the format is doing, or none: always), state, iotype, sector, errno, once, immediately
+//   set-state:    event, state ─▶ new_state
 //
-// With `once` a rule is used up by one request. Formats here do not report what they do, so that rules of other events,
-// and states, are errors. `align` and `max-transfer` make the node below look more demanding than it is.
+// A rule of an event begins to hold when the format reports it (Node::event); with `once` it is used up by one request.
+// `align` and `max-transfer` make the node below look more demanding than it is.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -20,12 +21,20 @@ namespace {
 
 enum Request : unsigned { kRead = 1, kWrite = 2, kZeroes = 4, kDiscard = 8, kFlush = 16, kStatus = 32 };
 constexpr std::pair<std::string_view, unsigned> kTypes[] = {{"read", kRead}, {"write", kWrite}, {"write-zeroes", kZeroes}, {"discard", kDiscard}, {"flush", kFlush}, {"block-status", kStatus}};
+// What formats here report.
+constexpr std::string_view kEvents[] = {"none", "l1_update", "l2_load", "l2_update", "refblock_load", "refblock_update", "reftable_update", "header_update", "cluster_alloc", "cluster_free",
+                                        "read_aio", "write_aio", "read_compressed", "write_compressed", "flush_to_os", "flush_to_disk"};
 
 struct Inject {
-    unsigned types = kRead | kWrite | kZeroes | kDiscard | kFlush;
+    std::string event = "none";
+    unsigned state = 0, types = kRead | kWrite | kZeroes | kDiscard | kFlush;
     int error = EIO;
     std::optional<uint64_t> offset;
-    bool once = false, used = false;
+    bool once = false, active = false, used = false;
+};
+struct SetState {
+    std::string event;
+    unsigned state = 0, fresh = 0;
 };
 
 class BlkdebugNode final : public filters::FilterNode {
@@ -43,8 +52,14 @@ class BlkdebugNode final : public filters::FilterNode {
         const auto on = [&](const char* key) { return text(key) == "on" || text(key) == "true"; };
         const std::string event = text("event");
         if (event.empty()) return bad("Missing event name for rule");
-        if (event != "none" || kind == "set-state" || !text("state").empty()) return fail(ErrorKind::kUnsupported, "blkdebug: " + kind + ": events but 'none' and states are not implemented");
+        if (std::find(std::begin(kEvents), std::end(kEvents), event) == std::end(kEvents)) return bad("event '" + event + "' is not one that formats here report");
+        if (kind == "set-state") {
+            states_.push_back({event, count("state"), count("new_state")});
+            return {};
+        }
         Inject i;
+        i.event = event;
+        i.state = count("state");
         if (const auto v = text("errno"); !v.empty()) i.error = static_cast<int>(count("errno"));
         if (const auto v = text("sector"); !v.empty() && v != "-1") i.offset = std::strtoull(v.c_str(), nullptr, 10) * 512;
         if (const auto v = text("iotype"); !v.empty()) {
@@ -53,6 +68,7 @@ class BlkdebugNode final : public filters::FilterNode {
             i.types = t->second;
         }
         i.once = on("once");
+        i.active = event == "none";
         rules_.push_back(std::move(i));
         return {};
     }
@@ -69,6 +85,20 @@ class BlkdebugNode final : public filters::FilterNode {
             limits_.max_transfer = **most;
         }
         return {};
+    }
+
+    void event(std::string_view name) override {
+        for (Inject& i : rules_)
+            if (i.event == name && !i.used && (i.state == 0 || i.state == state_)) i.active = true;
+        unsigned fresh = state_;
+        for (const SetState& s : states_)
+            if (s.event == name && (s.state == 0 || s.state == state_)) fresh = s.fresh;
+        if (fresh != state_) {
+            state_ = fresh;
+            for (Inject& i : rules_)
+                if (i.event != "none" && i.event != name && i.state != 0 && i.state != state_) i.active = false;
+        }
+        file_->event(name);
     }
 
   protected:
@@ -100,15 +130,20 @@ class BlkdebugNode final : public filters::FilterNode {
   private:
     Result<void> request(unsigned type, uint64_t offset, uint64_t length) {
         for (Inject& i : rules_) {
-            if (i.used || !(i.types & type)) continue;
+            if (!i.active || !(i.types & type) || (i.state != 0 && i.state != state_)) continue;
             if (i.offset && (*i.offset < offset || *i.offset >= offset + length)) continue;
-            i.used = i.once;
+            if (i.once) {
+                i.active = false;
+                i.used = true;
+            }
             if (i.error == 0) return {};
             return fail_errno(i.error, filename_ + ": blkdebug");
         }
         return {};
     }
     std::vector<Inject> rules_;
+    std::vector<SetState> states_;
+    unsigned state_ = 1;
 };
 
 /// [inject-error] and [set-state] sections with key = "value" lines.

@@ -12,8 +12,8 @@ class BlkverifyNode final : public filters::FilterNode {
   public:
     BlkverifyNode(io::Reactor& r, NodePtr test, NodePtr raw) : FilterNode(r, std::move(test)), raw_(std::move(raw)) { read_only_ |= raw_->read_only(); }
     [[nodiscard]] std::string_view driver() const noexcept override { return "blkverify"; }
-    Task<Result<void>> close() override {
-        auto r = co_await FilterNode::close();
+    Task<Result<void>> do_close() override {
+        auto r = co_await FilterNode::do_close();
         if (auto c = co_await raw_->close(); r && !c) r = c;
         co_return r;
     }

@@ -39,7 +39,7 @@ Task<Result<NodePtr>> open_child(Graph& graph, const OpenOptions& o, const char*
 }
 
 Result<void> only(const nlohmann::json& options, std::string_view driver, std::initializer_list<std::string_view> known) {
-    static constexpr std::string_view kGeneral[] = {"driver", "file", "read-only", "node-name"};
+    static constexpr std::string_view kGeneral[] = {"driver", "file", "read-only", "node-name", "discard", "detect-zeroes", "cache", "auto-read-only", "force-share"};
     for (const auto& [key, value] : options.items())
         if (std::find(known.begin(), known.end(), key) == known.end() && std::find(std::begin(kGeneral), std::end(kGeneral), key) == std::end(kGeneral))
             return fail(ErrorKind::kInvalidArgument, "Block driver '" + std::string(driver) + "' does not support the option '" + key + "'");

@@ -38,7 +38,7 @@ class QuorumNode final : public Node {
         for (const NodePtr& c : children_) sum += c->allocated_bytes().value_or(0);
         return sum;
     }
-    Task<Result<void>> close() override {
+    Task<Result<void>> do_close() override {
         Result<void> r;
         for (const NodePtr& c : children_)
             if (auto one = co_await c->close(); !one && r) r = one;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "block/filters/filter.h"
 #include "block/formats/common/open.h"
 
 namespace myna::block {
@@ -28,7 +29,12 @@ void ThrottleGroup::Bucket::add(double units) {
 
 Result<void> ThrottleGroup::set(const nlohmann::json& given) {
     static constexpr std::string_view kNames[kKinds] = {"bps-total", "bps-read", "bps-write", "iops-total", "iops-read", "iops-write"};
-    const nlohmann::json limits = given.value("limits", nlohmann::json::object());
+    nlohmann::json limits = given.value("limits", nlohmann::json::object());
+    for (const auto& [key, value] : given.items()) {
+        if (key == "id" || key == "qom-type" || key == "limits") continue;
+        if (!key.starts_with("x-")) return fail(ErrorKind::kInvalidArgument, "Property 'throttle-group." + key + "' not found");
+        limits[key.substr(2)] = value;
+    }
     auto fresh = buckets_;
     for (const auto& [key, value] : limits.items()) {
         auto n = formats::number_option(limits, key.c_str());
@@ -39,7 +45,7 @@ Result<void> ThrottleGroup::set(const nlohmann::json& given) {
         }
         const auto kind = std::find_if(std::begin(kNames), std::end(kNames), [&](std::string_view name) { return key.starts_with(name); });
         const std::string rest = kind == std::end(kNames) ? "" : key.substr(kind->size());
-        if (kind == std::end(kNames) || (!rest.empty() && rest != "-max" && rest != "-max-length")) return fail(ErrorKind::kInvalidArgument, "Property 'limits." + key + "' not found");
+        if (kind == std::end(kNames) || (!rest.empty() && rest != "-max" && rest != "-max-length")) return fail(ErrorKind::kInvalidArgument, "Property 'throttle-group.x-" + key + "' not found");
         Bucket& b = fresh[static_cast<size_t>(kind - std::begin(kNames))];
         (rest.empty() ? b.average : rest == "-max" ? b.maximum : b.seconds) = static_cast<double>(n->value_or(0));
     }
@@ -108,11 +114,16 @@ class ThrottleNode final : public filters::FilterNode {
 
 Task<Result<NodePtr>> open_throttle(Graph& graph, const OpenOptions& o) {
     if (auto r = filters::only(o.options, "throttle", {"throttle-group", "limits"}); !r) co_return std::unexpected(r.error());
-    if (o.options.contains("throttle-group")) co_return fail(ErrorKind::kUnsupported, "throttle: groups (throttle-group objects) are not implemented; give the node its limits: limits.bps-total=…");
-    const auto limits = o.options.find("limits");
-    if (limits == o.options.end()) co_return fail(ErrorKind::kInvalidArgument, "Parameter 'limits' is missing");
-    auto group = std::make_shared<ThrottleGroup>(graph.reactor());
-    if (auto r = group->set({{"limits", *limits}}); !r) co_return std::unexpected(r.error());
+    std::shared_ptr<ThrottleGroup> group;
+    if (const auto id = o.options.find("throttle-group"); id != o.options.end() && id->is_string()) {
+        group = graph.throttle_group(id->get<std::string>());
+        if (!group) co_return fail(ErrorKind::kNotFound, "Throttle group '" + id->get<std::string>() + "' does not exist");
+    } else if (const auto limits = o.options.find("limits"); limits != o.options.end()) {
+        group = std::make_shared<ThrottleGroup>(graph.reactor());
+        if (auto r = group->set({{"limits", *limits}}); !r) co_return std::unexpected(r.error());
+    } else {
+        co_return fail(ErrorKind::kInvalidArgument, "Parameter 'throttle-group' is missing");
+    }
     auto below = co_await filters::open_child(graph, o, "file");
     if (!below) co_return below;
     co_return std::make_shared<ThrottleNode>(graph.reactor(), *below, std::move(group));

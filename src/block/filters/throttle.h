@@ -1,4 +1,4 @@
-// Limits of bytes and requests per second.
+// Limits of bytes and requests per second, for one node or several that share a group.
 //
 //   request ─▶ ThrottleGroup::pass ─▶ its bucket is full: wait, first come first served ─▶ node below
 //
@@ -19,8 +19,8 @@ class ThrottleGroup {
     using Clock = std::chrono::steady_clock;
     explicit ThrottleGroup(io::Reactor& r) : reactor_(r), queue_{io::Mutex(r), io::Mutex(r)} {}
 
-    /// Limits by name, as the documented throttle groups have them, in the object "limits": bps-total, iops-read-max,
-    /// bps-write-max-length, iops-size … Numbers or texts. Errors name what is wrong.
+    /// Limits by name, as `--object throttle-group` has them: x-bps-total, x-iops-read-max, x-bps-write-max-length,
+    /// x-iops-size …, or the same within "limits" without x-. Numbers or texts. Errors name what is wrong.
     Result<void> set(const nlohmann::json& limits);
     /// Waits until a request of so many bytes may go on, and counts it.
     Task<void> pass(bool write, uint64_t bytes);

@@ -69,6 +69,11 @@ std::shared_ptr<net::TlsCredentials> Graph::tls(std::string_view id) const {
     return it == tls_.end() ? nullptr : it->second;
 }
 
+std::shared_ptr<ThrottleGroup> Graph::throttle_group(std::string_view id) const {
+    const auto it = throttle_groups_.find(id);
+    return it == throttle_groups_.end() ? nullptr : it->second;
+}
+
 Result<json> Graph::parse_image_opts(std::string_view text) {
     json flat = json::object();
     for (size_t at = 0; at <= text.size();) {
@@ -107,7 +112,7 @@ Task<Result<NodePtr>> Graph::open_backing(std::string image, std::string name, s
     below.unsafe_cache = above.unsafe_cache;
     const auto it = above.options.find("backing");
     Result<NodePtr> r;
-    if (it != above.options.end() && it->is_object()) {
+    if (it != above.options.end() && (it->is_object() || (names_nodes_ && it->is_string()))) {
         below.options = *it;
         r = co_await open_tree(std::move(below));
     } else {
@@ -149,8 +154,16 @@ Task<Result<NodePtr>> Graph::open_protocol(std::string name, OpenOptions o) {
 }
 
 Task<Result<NodePtr>> Graph::open_tree(OpenOptions o) {
+    if (o.options.is_string() && names_nodes_) co_return refer(o.options.get<std::string>(), o);
     if (o.options.is_string()) co_return co_await open(o.options.get<std::string>(), "", std::move(o));
     if (const auto ro = o.options.find("read-only"); ro != o.options.end()) o.read_only = *ro == "on" || *ro == true;
+    if (const auto cache = o.options.find("cache"); cache != o.options.end() && cache->is_object()) {
+        const auto on = [&](const char* key, bool& flag) {
+            if (const auto v = cache->find(key); v != cache->end()) flag = *v == "on" || *v == true;
+        };
+        on("direct", o.direct);
+        on("no-flush", o.unsafe_cache);
+    }
     std::string name = o.options.value("driver", std::string());
     if (name.empty() && o.options.contains("filename") && !o.options.contains("file")) name = "file";
     if (name.empty()) {
@@ -180,7 +193,65 @@ Task<Result<NodePtr>> Graph::open_tree(OpenOptions o) {
     }
     const Driver* d = find_driver(name);
     if (d == nullptr) co_return fail(ErrorKind::kInvalidArgument, "Unknown driver '" + name + "'");
-    co_return co_await d->open(*this, o);
+    co_return co_await open_named(d, std::move(o));
+}
+
+Task<Result<NodePtr>> Graph::open_named(const Driver* d, OpenOptions o) {
+    std::string name;
+    if (const auto it = o.options.find("node-name"); it != o.options.end() && it->is_string()) name = it->get<std::string>();
+    if (!name.empty() && find(name)) co_return fail(ErrorKind::kInvalidArgument, "Duplicate nodes with node-name='" + name + "'");
+    // What is behind may be given where the image names nothing, and may be left out.
+    const auto behind = o.options.find("backing");
+    const bool no_backing = behind != o.options.end() && (behind->is_null() || *behind == ""), given = !no_backing && behind != o.options.end();
+    if (given && !d->supports_backing) co_return fail(ErrorKind::kInvalidArgument, "Block driver '" + std::string(d->name) + "' does not support backing files");
+    if (no_backing) o.no_backing = true;
+    auto n = co_await d->open(*this, o);
+    if (!n) co_return n;
+    if (auto r = (*n)->set_general(o.options); !r) co_return std::unexpected(r.error());
+    if (given && !(*n)->backing() && !o.no_backing) {
+        auto b = co_await open_backing((*n)->filename(), "", "", o);
+        if (!b) co_return b;
+        (*n)->set_backing(*b);
+    }
+    if (name.empty() && names_nodes_) name = "#block" + std::to_string(next_name_++);
+    if (!name.empty()) {
+        (*n)->set_node_name(name);
+        enlist(*n);
+    }
+    co_return n;
+}
+
+void Graph::enlist(const NodePtr& n) {
+    std::erase_if(nodes_, [](const std::weak_ptr<Node>& w) { return w.expired(); });
+    nodes_.push_back(n);
+}
+
+std::vector<NodePtr> Graph::users_of(const Node& below) {
+    std::vector<NodePtr> out;
+    for (const auto& w : nodes_)
+        if (NodePtr n = w.lock(); n && (n->file().get() == &below || n->backing().get() == &below)) out.push_back(std::move(n));
+    return out;
+}
+
+NodePtr Graph::find(std::string_view node_name) {
+    for (const auto& w : nodes_)
+        if (NodePtr n = w.lock(); n && n->node_name() == node_name) return n;
+    return nullptr;
+}
+
+std::vector<NodePtr> Graph::named() {
+    std::vector<NodePtr> out;
+    for (const auto& w : nodes_)
+        if (NodePtr n = w.lock(); n && !n->node_name().empty()) out.push_back(std::move(n));
+    return out;
+}
+
+Result<NodePtr> Graph::refer(const std::string& node_name, const OpenOptions& o) {
+    NodePtr n = find(node_name);
+    if (!n) return fail(ErrorKind::kNotFound, "Cannot find device='" + node_name + "' nor node-name='" + node_name + "'");
+    if (!o.read_only && n->read_only()) return fail(ErrorKind::kPermission, "Block node is read-only", EACCES);
+    n->add_user();
+    return n;
 }
 
 Task<Result<void>> Graph::create_protocol(CreateOptions o) {

@@ -27,6 +27,8 @@ namespace myna::block {
 std::span<const Driver* const> all_drivers() noexcept;
 const Driver* find_driver(std::string_view name) noexcept;
 
+class ThrottleGroup;
+
 class Graph {
   public:
     explicit Graph(io::Reactor& r) : reactor_(r) {}
@@ -37,6 +39,17 @@ class Graph {
     Task<Result<NodePtr>> open(std::string name, std::string format, OpenOptions options);
     /// Opens by an options tree ("driver" names the driver; without it the file is probed).
     Task<Result<NodePtr>> open_tree(OpenOptions options);
+    /// The open node of that node-name; null: none.
+    [[nodiscard]] NodePtr find(std::string_view node_name);
+    /// All open nodes that have names.
+    [[nodiscard]] std::vector<NodePtr> named();
+    /// Makes `n`, which no command names, known as a user of the nodes below it (a device's or export's end).
+    void enlist(const NodePtr& n);
+    /// The open nodes right above `n`.
+    [[nodiscard]] std::vector<NodePtr> users_of(const Node& n);
+    /// Every node gets a name ("#block7" where none is given), and a text in the place of a node is the name of one:
+    /// for programs whose nodes are added, used and taken away one by one.
+    void name_nodes() { names_nodes_ = true; }
     /// Opens the protocol layer alone (`file`, `nbd` …) by name.
     Task<Result<NodePtr>> open_protocol(std::string name, OpenOptions options);
     /// Creates what an image lies on: the file, or what else `o.filename` names (ssh://…).
@@ -58,10 +71,15 @@ class Graph {
     /// --object tls-creds-…,id=…
     void add_tls(std::string id, std::shared_ptr<net::TlsCredentials> c) { tls_.insert_or_assign(std::move(id), std::move(c)); }
     void remove_tls(const std::string& id) { tls_.erase(id); }
+    /// --object throttle-group,id=…: nodes that name it share its limits.
+    void add_throttle_group(std::string id, std::shared_ptr<ThrottleGroup> g) { throttle_groups_.insert_or_assign(std::move(id), std::move(g)); }
+    [[nodiscard]] std::shared_ptr<ThrottleGroup> throttle_group(std::string_view id) const;
     /// Null: there are none of that id.
     [[nodiscard]] std::shared_ptr<net::TlsCredentials> tls(std::string_view id) const;
 
   private:
+    Task<Result<NodePtr>> open_named(const Driver* driver, OpenOptions options);
+    Result<NodePtr> refer(const std::string& node_name, const OpenOptions& o);
     struct Secret {
         explicit Secret(std::string t) : text(std::move(t)) {}
         Secret(Secret&& o) noexcept : text(std::move(o.text)) { o.wipe(); }
@@ -76,8 +94,12 @@ class Graph {
         std::string text;
     };
     io::Reactor& reactor_;
+    bool names_nodes_ = false;
+    uint64_t next_name_ = 100;
+    std::vector<std::weak_ptr<Node>> nodes_;
     std::map<std::string, Secret, std::less<>> secrets_;
     std::map<std::string, std::shared_ptr<net::TlsCredentials>, std::less<>> tls_;
+    std::map<std::string, std::shared_ptr<ThrottleGroup>, std::less<>> throttle_groups_;
 };
 
 }  // namespace myna::block

@@ -95,11 +95,84 @@ Task<Result<void>> Node::read(uint64_t offset, const IoVec& into) {
     });
 }
 
+// A node that nobody watches goes straight on: no frame more, one test.
 Task<Result<void>> Node::write(uint64_t offset, const IoVec& from, WriteFlags flags) {
+    return watchers_.empty() || flags.unchanged ? write_now(offset, from, flags) : write_watched(offset, from, flags);
+}
+Task<Result<void>> Node::write_zeroes(uint64_t offset, uint64_t length, WriteFlags flags) {
+    return watchers_.empty() || flags.unchanged ? write_zeroes_now(offset, length, flags) : write_zeroes_watched(offset, length, flags);
+}
+Task<Result<void>> Node::discard(uint64_t offset, uint64_t length) {
+    return watchers_.empty() ? discard_now(offset, length) : discard_watched(offset, length);
+}
+
+Task<Result<void>> Node::told_before(const std::vector<Watcher*>& to, uint64_t offset, uint64_t length) {
+    if (read_only_) co_return fail(ErrorKind::kPermission, filename_ + ": image is read-only", EPERM);
+    if (offset > size_ || length > size_ - offset) co_return std::unexpected(out_of_bounds(*this, offset, length));
+    for (size_t i = 0; i < to.size(); ++i)
+        if (auto r = co_await to[i]->before(offset, length); !r) {
+            // Who has been told of the beginning is told of the end.
+            for (size_t k = 0; k < i; ++k) (void)co_await to[k]->after(offset, length, nullptr, false);
+            co_return r;
+        }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Node::told_after(const std::vector<Watcher*>& to, uint64_t offset, uint64_t length, const IoVec* data, Result<void> done) {
+    for (Watcher* w : to)
+        if (auto r = co_await w->after(offset, length, data, done.has_value()); !r && done) done = r;
+    co_return done;
+}
+
+Task<Result<void>> Node::write_watched(uint64_t offset, const IoVec& from, WriteFlags flags) {
+    const std::vector<Watcher*> to = watchers_;
+    if (auto r = co_await told_before(to, offset, from.size()); !r) co_return r;
+    auto done = co_await write_now(offset, from, flags);
+    co_return co_await told_after(to, offset, from.size(), &from, std::move(done));
+}
+
+Task<Result<void>> Node::write_zeroes_watched(uint64_t offset, uint64_t length, WriteFlags flags) {
+    const std::vector<Watcher*> to = watchers_;
+    if (auto r = co_await told_before(to, offset, length); !r) co_return r;
+    auto done = co_await write_zeroes_now(offset, length, flags);
+    co_return co_await told_after(to, offset, length, nullptr, std::move(done));
+}
+
+Task<Result<void>> Node::discard_watched(uint64_t offset, uint64_t length) {
+    const std::vector<Watcher*> to = watchers_;
+    if (auto r = co_await told_before(to, offset, length); !r) co_return r;
+    auto done = co_await discard_now(offset, length);
+    co_return co_await told_after(to, offset, length, nullptr, std::move(done));
+}
+
+Result<std::shared_ptr<void>> Node::use(std::string who, Perm perm) {
+    static constexpr const char* kNames[] = {"consistent read", "write", "write unchanged", "resize", "block job"};
+    for (const Use& u : uses_)
+        for (unsigned i = 0; i < std::size(kNames); ++i) {
+            const bool refused = (perm.perm & ~u.perm.shared) >> i & 1, refuses = (u.perm.perm & ~perm.shared) >> i & 1;
+            if (!refused && !refuses) continue;
+            if ((perm.perm & u.perm.perm) >> i & 1 && Perm::kJob == 1u << i) return fail(ErrorKind::kInUse, "Node '" + node_name_ + "' is busy: block device is in use by block job: " + u.who);
+            return fail(ErrorKind::kInUse, "Permission conflict on node '" + node_name_ + "': permissions '" + kNames[i] + "' are both required by " + (refused ? who : u.who) +
+                                               " and unshared by " + (refused ? u.who : who));
+        }
+    uses_.push_back({std::move(who), perm});
+    return std::shared_ptr<void>(nullptr, [this, at = std::prev(uses_.end())](void*) { uses_.erase(at); });
+}
+
+Task<Result<void>> Node::close() {
+    if (users_ <= 1) return do_close();
+    --users_;
+    if (!read_only_) return flush();
+    return []() -> Task<Result<void>> { co_return Result<void>{}; }();
+}
+
+Task<Result<void>> Node::write_now(uint64_t offset, const IoVec& from, WriteFlags flags) {
     const uint64_t length = from.size();
     if (read_only_) co_return fail(ErrorKind::kPermission, filename_ + ": image is read-only", EPERM);
     if (length == 0) co_return Result<void>{};
     if (offset > size_ || length > size_ - offset) co_return std::unexpected(out_of_bounds(*this, offset, length));
+    if (detect_zeroes_ != DetectZeroes::kOff && !flags.compressed && from.is_zero())
+        co_return co_await write_zeroes_now(offset, length, {.fua = flags.fua, .may_unmap = detect_zeroes_ == DetectZeroes::kUnmap});
     const uint32_t align = limits_.request_alignment;
     // Reading, changing and writing back a block must not meet another write to it: such requests run alone.
     const bool whole_blocks = (offset | length) % align == 0;
@@ -116,7 +189,7 @@ Task<Result<void>> Node::write(uint64_t offset, const IoVec& from, WriteFlags fl
     });
 }
 
-Task<Result<void>> Node::write_zeroes(uint64_t offset, uint64_t length, WriteFlags flags) {
+Task<Result<void>> Node::write_zeroes_now(uint64_t offset, uint64_t length, WriteFlags flags) {
     if (read_only_) co_return fail(ErrorKind::kPermission, filename_ + ": image is read-only", EPERM);
     if (length == 0) co_return Result<void>{};
     if (offset > size_ || length > size_ - offset) co_return std::unexpected(out_of_bounds(*this, offset, length));
@@ -124,9 +197,10 @@ Task<Result<void>> Node::write_zeroes(uint64_t offset, uint64_t length, WriteFla
     co_return co_await do_write_zeroes(offset, length, flags);
 }
 
-Task<Result<void>> Node::discard(uint64_t offset, uint64_t length) {
+Task<Result<void>> Node::discard_now(uint64_t offset, uint64_t length) {
     if (read_only_) co_return fail(ErrorKind::kPermission, filename_ + ": image is read-only", EPERM);
     if (offset > size_ || length > size_ - offset) co_return std::unexpected(out_of_bounds(*this, offset, length));
+    if (!discards_) co_return Result<void>{};
     // Discarding is a hint: what is not aligned at the edges stays.
     const uint64_t from = align_up(offset, limits_.discard_alignment);
     const uint64_t to = offset + length == size_ ? size_ : align_down(offset + length, limits_.discard_alignment);
@@ -165,6 +239,22 @@ Task<Result<void>> Node::grow_to(uint64_t size) {
     const auto alone = co_await gate_.close();
     if (size <= size_) co_return Result<void>{};  // another one was faster
     co_return co_await do_truncate(size, "off");
+}
+
+Result<void> Node::set_general(const nlohmann::json& options) {
+    const auto get = [&](const char* key) -> std::string {
+        const auto it = options.find(key);
+        if (it == options.end()) return "";
+        return it->is_string() ? it->get<std::string>() : *it == true ? "on" : "off";
+    };
+    const auto bad = [](const std::string& what) { return fail(ErrorKind::kInvalidArgument, what); };
+    if (const std::string v = get("discard"); v == "ignore" || v == "off") discards_ = false;
+    else if (!v.empty() && v != "unmap" && v != "on") return bad("Invalid discard option '" + v + "'");
+    if (const std::string v = get("detect-zeroes"); v == "on") detect_zeroes_ = DetectZeroes::kOn;
+    else if (v == "unmap") detect_zeroes_ = DetectZeroes::kUnmap;
+    else if (!v.empty() && v != "off") return bad("Parameter 'detect-zeroes' does not accept value '" + v + "'");
+    if (detect_zeroes_ == DetectZeroes::kUnmap && !discards_) return bad("setting detect-zeroes to unmap is not allowed without setting discard operation to unmap");
+    return {};
 }
 
 // ---- defaults
@@ -231,7 +321,7 @@ Task<Result<void>> Node::snapshot_open(std::string_view) { co_return std::unexpe
 nlohmann::json Node::specific_info() const { return nullptr; }
 std::optional<uint64_t> Node::allocated_bytes() const { return file_ ? file_->allocated_bytes() : std::nullopt; }
 
-Task<Result<void>> Node::close() {
+Task<Result<void>> Node::do_close() {
     auto r = read_only_ ? Result<void>{} : co_await flush();
     if (file_)
         if (auto f = co_await file_->close(); !f && r) r = f;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -42,6 +43,7 @@ struct WriteFlags {
     bool compressed = false;     // store compressed (formats that can)
     bool may_unmap = false;      // write_zeroes: deallocating is as good
     bool no_fallback = false;    // write_zeroes: fail rather than write zero bytes
+    bool unchanged = false;      // the bytes are what a read gives already (from behind): watchers are not told
 };
 
 /// What one stretch of a node is made of.
@@ -59,6 +61,8 @@ struct Extent {
 /// What a user of a node may do, and lets others do beside it.
 struct Perm {
     static constexpr uint32_t kRead = 1, kWrite = 2, kWriteUnchanged = 4, kResize = 8;
+    static constexpr uint32_t kJob = 16;  // a block job changes or copies it; not a lock of files
+    static constexpr uint32_t kAll = 31;
     uint32_t perm = kRead;
     uint32_t shared = kRead | kWriteUnchanged;
 };
@@ -103,6 +107,17 @@ struct BitmapBits {
 
 enum class BitmapAction : uint8_t { kAdd, kRemove, kClear, kEnable, kDisable };
 
+/// Sees changes of a node's bytes from within the requests that make them: jobs that copy a disk in use, dirty bitmaps.
+/// Called outside the node's gate, so that it may read the node itself.
+class Watcher {
+  public:
+    virtual ~Watcher() = default;
+    /// Before [offset, offset + length) changes. An error refuses the change; after() is then not called.
+    virtual Task<Result<void>> before(uint64_t, uint64_t) { co_return Result<void>{}; }
+    /// After it changed, to `data` or (null) in another way; `ok` false: perhaps, and not wholly.
+    virtual Task<Result<void>> after(uint64_t offset, uint64_t length, const IoVec* data, bool ok) = 0;
+};
+
 class Node {
   public:
     explicit Node(io::Reactor& reactor) : reactor_(reactor), gate_(reactor) {}
@@ -120,9 +135,31 @@ class Node {
     [[nodiscard]] const Limits& limits() const noexcept { return limits_; }
     [[nodiscard]] io::Reactor& reactor() const noexcept { return reactor_; }
 
+    /// The name that other nodes and commands know it by; empty where it was given none.
+    [[nodiscard]] const std::string& node_name() const noexcept { return node_name_; }
+    void set_node_name(std::string name) { node_name_ = std::move(name); }
+
     /// The node that holds this one's bytes (format over protocol), and the one behind unallocated stretches; or null.
     [[nodiscard]] const NodePtr& file() const noexcept { return file_; }
     [[nodiscard]] const NodePtr& backing() const noexcept { return backing_; }
+
+    /// Puts another node in the place of one below. Nothing may be under way here (drain()).
+    void set_backing(NodePtr n) { backing_ = std::move(n); }
+    void set_file(NodePtr n) { file_ = std::move(n); }
+
+    /// One more of those who close() it: the last one's close counts.
+    void add_user() noexcept { ++users_; }
+    /// One that never closes it less; the one that opened it stays.
+    void drop_user() noexcept { users_ -= users_ > 1; }
+    [[nodiscard]] unsigned users() const noexcept { return users_; }
+
+    /// Somebody uses the node as a whole (an export, a job) until the result goes, which must be before the node does.
+    /// Fails where that does not go together with what others do, or let others do.
+    Result<std::shared_ptr<void>> use(std::string who, Perm perm);
+
+    void watch(Watcher& w) { watchers_.push_back(&w); }
+    /// Requests that it has seen the beginning of may still be under way: drain() first, or be ready for after().
+    void unwatch(Watcher& w) { std::erase(watchers_, &w); }
 
     // ---- requests; [offset, offset + length) must lie within size()
     Task<Result<void>> read(uint64_t offset, const IoVec& into);
@@ -178,7 +215,14 @@ class Node {
 
     /// Ends cleanly: waits for what is under way, writes what is cached, releases locks. Must be awaited before the
     /// last reference goes, or the image is left as after a crash (which is safe, but slower to open again).
-    virtual Task<Result<void>> close();
+    Task<Result<void>> close();
+
+    /// What the node above is doing ("l2_update"), for filters that fail on purpose.
+    virtual void event(std::string_view) {}
+
+    /// "discard" (ignore, unmap: the default) and "detect-zeroes" (off: the default, on, unmap) of `options`: whether discards
+    /// are passed on, and whether writes of zero bytes become write_zeroes.
+    Result<void> set_general(const nlohmann::json& options);
 
     /// Waits until nothing is under way and keeps new requests out while the guard lives.
     Task<io::SharedMutex::Guard> drain() { return gate_.close(); }
@@ -193,6 +237,9 @@ class Node {
     virtual Task<Result<Extent>> do_block_status(uint64_t offset, uint64_t length);
     virtual Task<Result<void>> do_truncate(uint64_t size, std::string_view preallocation);
 
+    /// close(), when the last user has left.
+    virtual Task<Result<void>> do_close();
+
     io::Reactor& reactor_;
     io::Gate gate_;
     NodePtr file_, backing_;
@@ -200,6 +247,27 @@ class Node {
     Limits limits_;
     uint64_t size_ = 0;
     bool read_only_ = false;
+
+  private:
+    Task<Result<void>> write_now(uint64_t offset, const IoVec& from, WriteFlags flags);
+    Task<Result<void>> write_zeroes_now(uint64_t offset, uint64_t length, WriteFlags flags);
+    Task<Result<void>> discard_now(uint64_t offset, uint64_t length);
+    Task<Result<void>> write_watched(uint64_t offset, const IoVec& from, WriteFlags flags);
+    Task<Result<void>> write_zeroes_watched(uint64_t offset, uint64_t length, WriteFlags flags);
+    Task<Result<void>> discard_watched(uint64_t offset, uint64_t length);
+    Task<Result<void>> told_before(const std::vector<Watcher*>& to, uint64_t offset, uint64_t length);
+    Task<Result<void>> told_after(const std::vector<Watcher*>& to, uint64_t offset, uint64_t length, const IoVec* data, Result<void> done);
+
+    struct Use {
+        std::string who;
+        Perm perm;
+    };
+    std::string node_name_;
+    std::list<Use> uses_;
+    std::vector<Watcher*> watchers_;
+    unsigned users_ = 1;
+    enum class DetectZeroes : uint8_t { kOff, kOn, kUnmap } detect_zeroes_ = DetectZeroes::kOff;
+    bool discards_ = true;
 };
 
 }  // namespace myna::block

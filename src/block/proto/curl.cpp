@@ -129,7 +129,7 @@ class CurlNode final : public Node {
         co_return Result<void>{};
     }
 
-    Task<Result<void>> close() override {
+    Task<Result<void>> do_close() override {
         idle_.clear();
         segments_.clear();
         co_return Result<void>{};

@@ -105,7 +105,7 @@ class FileNode final : public Node {
     [[nodiscard]] bool zero_init() const override { return !device_; }
     [[nodiscard]] int host_fd() const noexcept override { return fd_; }
 
-    Task<Result<void>> close() override {
+    Task<Result<void>> do_close() override {
         auto r = read_only_ ? Result<void>{} : co_await flush();
         struct flock all {};
         all.l_type = F_UNLCK;

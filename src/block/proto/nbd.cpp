@@ -79,7 +79,7 @@ class NbdNode final : public Node {
         co_return Result<void>{};
     }
 
-    Task<Result<void>> close() override {
+    Task<Result<void>> do_close() override {
         auto r = read_only_ || !client_ || client_->dead() ? Result<void>{} : co_await flush();
         if (client_) co_await client_->disconnect();
         closed_ = true;

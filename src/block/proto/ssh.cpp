@@ -28,7 +28,7 @@ class SshNode final : public Node {
             return {};
         });
     }
-    Task<Result<void>> close() override {
+    Task<Result<void>> do_close() override {
         Result<void> r;
         if (written_) r = co_await flush();
         co_await in_turn([this](SshSession&) -> Result<void> {

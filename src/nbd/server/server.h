@@ -41,6 +41,8 @@ struct Export {
     bool discard = true;            // false: trims are taken and not passed on
     enum class DetectZeroes : uint8_t { kOff, kOn, kUnmap } detect_zeroes = DetectZeroes::kOff;  // writes of zero bytes
     std::vector<ExportedBitmap> bitmaps;
+    /// The layer that clients are told of: `node`, or what lies under it where it is a Backend.
+    [[nodiscard]] block::NodePtr image() const { return node->driver() == "backend" ? node->file() : node; }
 };
 using ExportPtr = std::shared_ptr<const Export>;
 

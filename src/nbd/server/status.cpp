@@ -17,6 +17,7 @@ void append(std::vector<Status>& out, uint64_t length, uint32_t flags) {
 
 Task<Result<std::vector<Status>>> export_status(const Export& e, const Context& c, uint64_t offset, uint64_t length, size_t most) {
     std::vector<Status> out;
+    const block::NodePtr image = e.image();
     if (c.kind == Context::Kind::kBitmap) {
         const ExportedBitmap& b = e.bitmaps[c.bitmap];
         for (uint64_t at = offset; at < offset + length && out.size() <= most;) {
@@ -27,7 +28,7 @@ Task<Result<std::vector<Status>>> export_status(const Export& e, const Context& 
         }
     } else {
         for (uint64_t at = offset; at < offset + length && out.size() <= most;) {
-            const auto run = co_await block::status_above(*e.node, nullptr, e.offset + at, offset + length - at);
+            const auto run = co_await block::status_above(*image, nullptr, e.offset + at, offset + length - at);
             if (!run) co_return std::unexpected(run.error());
             if (run->length == 0) co_return fail(ErrorKind::kInternal, "block status without length");
             const uint32_t state = (run->data ? 0 : kStateHole) | (run->zero || !run->allocated ? kStateZero : 0);

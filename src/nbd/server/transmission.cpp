@@ -255,6 +255,7 @@ Task<Result<void>> Session::read_part(const Request& r, uint64_t offset, uint64_
     const uint64_t at = export_->offset + offset;
     if (length >= kSendfileFrom) {
         // What lies in a host file as it is goes from the page cache to the socket without passing through here.
+        const block::NodePtr keep = export_->node->file();  // though the export be put over another node meanwhile
         const auto e = co_await export_->node->block_status(at, length);
         const bool whole = e && e->length == length && e->data && !e->compressed && e->offset && e->file != nullptr && !export_->node->encrypted();
         if (whole && e->file->host_fd() >= 0 && e->file->limits().request_alignment == 1 && *e->offset + length <= e->file->size()) {

@@ -50,7 +50,7 @@ constexpr std::array kOptions{
     OptionRow{0, "cache", "MODE", "none, writeback (default), writethrough, directsync, unsafe"},
     OptionRow{0, "aio", "MODE", "native, io_uring or threads"},
     OptionRow{0, "discard", "MODE", "ignore or unmap (default)"},
-    OptionRow{0, "detect-zeroes", "MODE", "off (default), on or unmap"},
+    OptionRow{0, "detect-zeroes", "MODE", "off, on or unmap (default; off as qemu-nbd)"},
     OptionRow{0, "image-opts", "", "FILE is a list of driver options (driver=...,file.filename=...)"},
 };
 
@@ -165,6 +165,8 @@ std::optional<int> parse(int argc, char** argv, Settings& s) {
         return 1;
     }
     s.image.name = parsed->rest[0];
+    // Under its own name it keeps images small: what guests zero becomes holes. qemu-nbd does as it is told.
+    if (s.image.detect_zeroes.empty() && s.called != "qemu-nbd") s.image.detect_zeroes = s.image.discard == "ignore" || s.image.discard == "off" ? "on" : "unmap";
     if (s.image.image_opts && !s.image.format.empty()) return s.error("--image-opts and -f are mutually exclusive");
     if (!s.tls_authz.empty() && s.tls_creds.empty()) return s.error("--tls-authz is not permitted without --tls-creds");
     if (!s.tls_creds.empty() && !s.connect.empty()) return s.error("TLS is not supported with a host device");

@@ -37,7 +37,7 @@ struct Place {
 
 class BlockMapNode : public Node {
   public:
-    Task<Result<void>> close() override;
+    Task<Result<void>> do_close() override;
 
   protected:
     BlockMapNode(Graph& graph, NodePtr file);

@@ -81,13 +81,13 @@ class ParallelsNode final : public BlockMapNode {
         co_return out;
     }
 
-    Task<Result<void>> close() override {
+    Task<Result<void>> do_close() override {
         if (writing_) {
             if (auto r = co_await flush(); !r) co_return r;
             if (auto r = co_await mark(0); !r) co_return r;
             writing_ = false;
         }
-        co_return co_await BlockMapNode::close();
+        co_return co_await BlockMapNode::do_close();
     }
 
   protected:

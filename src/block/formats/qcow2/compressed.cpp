@@ -51,6 +51,7 @@ Task<Result<void>> Qcow2Node::read_compressed(std::vector<CompressedPiece> run, 
         high = std::max(high, p.host + p.bytes);
     }
     const auto in = std::make_unique_for_overwrite<uint8_t[]>(high - low);
+    file_->event("read_compressed");
     if (auto r = co_await read_at(low, in.get(), high - low); !r) co_return r;
 
     // Whole clusters go to the reader's memory where it is in one part, others through a buffer of their own.
@@ -139,6 +140,7 @@ Task<Result<void>> Qcow2Node::write_compressed(uint64_t offset, const IoVec& fro
         }
         compressed_next_ = at + used;
     }
+    file_->event("write_compressed");
     if (auto r = co_await write_at(at, out.data(), used); !r) co_return r;
     const auto alone = co_await map_.lock();
     auto r = co_await l2_for_write(offset);

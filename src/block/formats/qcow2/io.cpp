@@ -86,6 +86,7 @@ Task<Result<void>> Qcow2Node::do_read(uint64_t offset, const IoVec& into) {
                 const uint64_t there = m.host < size ? std::min(m.length, size - m.host) : 0;
                 if (there < m.length) part.slice(there, m.length - there).fill(0);
                 const IoVec stored = part.slice(0, there);
+                file_->event("read_aio");
                 r = h_.crypt == Crypt::kNone ? co_await data().read(m.host, stored) : co_await read_encrypted(m.host, offset + done, stored);
                 break;
             }
@@ -203,6 +204,7 @@ Task<Result<void>> Qcow2Node::write_piece(uint64_t offset, const IoVec& from) {
             if (n > 0) {
                 if (auto r = co_await reach_data(host + n); !r) co_return r;
                 const IoVec part = rest.slice(0, n);
+                file_->event("write_aio");
                 if (auto r = h_.crypt == Crypt::kNone ? co_await data().write(host, part) : co_await write_encrypted(host, at, part); !r) co_return r;
             }
         }
@@ -271,6 +273,7 @@ Task<Result<uint64_t>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) 
         result = co_await do_read(to, IoVec(tail.data(), tail.size()));
         if (!fresh || !io::is_zero(tail)) whole.add(tail.data(), tail.size());
     }
+    file_->event("write_aio");
     if (result) result = co_await reach_data(host + (count << h_.cluster_bits));
     if (result) result = h_.crypt == Crypt::kNone ? co_await data().write(host + skipped, whole) : co_await write_encrypted(host, begin, whole);
     const auto alone = co_await map_.lock();

@@ -101,7 +101,7 @@ Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
     co_return Result<void>{};
 }
 
-Task<Result<void>> Qcow2Node::close() {
+Task<Result<void>> Qcow2Node::do_close() {
     Result<void> r;
     if (!read_only_ && !damaged_) {
         if (bitmaps_changed_) r = co_await store_bitmaps();

@@ -93,7 +93,7 @@ class Qcow2Node final : public Node {
     Task<Result<void>> make_empty() override;
     Task<Result<void>> compact() override;
     Task<Result<void>> snapshot_open(std::string_view id_or_name) override;
-    Task<Result<void>> close() override;
+    Task<Result<void>> do_close() override;
 
     [[nodiscard]] nlohmann::json specific_info() const override;
     [[nodiscard]] std::optional<uint32_t> cluster_size() const override { return static_cast<uint32_t>(h_.cluster_size()); }

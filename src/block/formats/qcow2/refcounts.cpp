@@ -152,6 +152,7 @@ Task<Result<void>> Qcow2Node::change_refcount(uint64_t cluster, uint64_t count, 
 }
 
 Task<Result<std::pair<uint64_t, uint64_t>>> Qcow2Node::allocate(uint64_t count, bool exact) {
+    file_->event("cluster_alloc");
     if (auto r = find_tables(); !r) co_return std::unexpected(r.error());
     uint64_t begin = next_free_, found = 0;
     bool seen_gap = false, ended = false;
@@ -277,6 +278,7 @@ bool Qcow2Node::owed(uint64_t cluster) const {
 }
 
 Task<Result<void>> Qcow2Node::apply_frees(std::map<uint64_t, uint64_t> frees) {
+    file_->event("cluster_free");
     uint64_t run_begin = 0, run_length = 0;
     for (const auto& [cluster, references] : frees) {
         for (uint64_t i = 0; i < references; ++i)

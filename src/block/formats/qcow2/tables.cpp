@@ -97,6 +97,7 @@ Task<Result<Table*>> Qcow2Node::table(TableCache& cache, uint64_t offset) {
     } const load(*this, key);
     if (auto r = co_await make_room(cache); !r) co_return std::unexpected(r.error());
     std::vector<uint8_t> bytes(h_.cluster_size());
+    file_->event(&cache == &l2_cache_ ? "l2_load" : "refblock_load");
     if (auto r = co_await read_at(offset, bytes.data(), bytes.size()); !r) co_return std::unexpected(r.error());
     co_return &cache.insert(offset, std::move(bytes));
 }
@@ -127,6 +128,7 @@ Task<Result<void>> Qcow2Node::make_room(TableCache& cache) {
 
 Task<Result<void>> Qcow2Node::write_tables(TableCache& cache) {
     for (Table* t : cache.dirty_tables()) {
+        file_->event(&cache == &l2_cache_ ? "l2_update" : "refblock_update");
         // Dirty until it is written: a clean table may leave the cache.
         if (auto r = co_await write_at(t->offset, t->bytes.data(), t->bytes.size()); !r) co_return r;
         t->dirty = false;
@@ -138,6 +140,7 @@ Task<Result<void>> Qcow2Node::barrier() {
     if (data_file_)
         if (auto r = co_await data_file_->flush(); !r) co_return r;
     const auto written = tables_written_;
+    file_->event("flush_to_disk");
     auto r = co_await file_->flush();
     if (r) tables_settled_ = written;
     co_return r;
@@ -151,6 +154,7 @@ Task<Result<void>> Qcow2Node::flush_metadata() {
             if (auto r = co_await barrier(); !r) co_return r;
             std::vector<uint8_t> t(refcount_table_.size() * 8);
             for (size_t i = 0; i < refcount_table_.size(); ++i) put64(t.data() + i * 8, refcount_table_[i]);
+            file_->event("reftable_update");
             if (auto r = co_await write_at(h_.refcount_table_offset, t.data(), t.size()); !r) co_return r;
             refcount_table_dirty_ = false;
         }
@@ -168,6 +172,7 @@ Task<Result<void>> Qcow2Node::flush_metadata() {
             uint8_t sector[512] = {};
             const size_t n = std::min<size_t>(64, l1_.size() - s * 64);
             for (size_t i = 0; i < n; ++i) put64(sector + i * 8, l1_[s * 64 + i]);
+            file_->event("l1_update");
             if (auto r = co_await write_at(h_.l1_offset + s * 512, sector, n * 8); !r) co_return r;
             l1_dirty_[s] = false;
         }
@@ -191,6 +196,7 @@ Task<Result<void>> Qcow2Node::flush_metadata() {
 }
 
 Task<Result<void>> Qcow2Node::do_flush() {
+    file_->event("flush_to_os");
     {
         const auto alone = co_await map_.lock();
         if (auto r = co_await flush_metadata(); !r) co_return r;
@@ -203,6 +209,7 @@ Task<Result<void>> Qcow2Node::write_header() {
     if (!bytes) co_return std::unexpected(bytes.error());
     // The whole header area is written so that a shorter header leaves nothing behind.
     if (h_.version == 3) bytes->resize(std::max<size_t>(bytes->size(), std::min<uint64_t>(h_.cluster_size(), 4096)));
+    file_->event("header_update");
     if (auto r = co_await write_at(0, bytes->data(), bytes->size()); !r) co_return r;
     co_return co_await file_->flush();
 }

@@ -130,7 +130,7 @@ class VmdkNode final : public Node {
         co_return out;
     }
 
-    Task<Result<void>> close() override {
+    Task<Result<void>> do_close() override {
         Result<void> r = read_only_ ? Result<void>{} : co_await flush();
         for (const Part& p : parts_)
             if (p.node)
