@@ -8,10 +8,11 @@ set(compat_names_myna-user qemu-aarch64 qemu-aarch64-static qemu-riscv64 qemu-ri
 set(compat_names_myna-img qemu-img)
 set(compat_names_myna-nbd qemu-nbd)
 set(compat_names_myna-io qemu-io)
+set(compat_names_myna-storage-daemon qemu-storage-daemon)
 set(compat_install_dir ${CMAKE_INSTALL_LIBEXECDIR}/myna/compat)
 set(compat_build_dir ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/compat)
 
-foreach(program myna-user myna-img myna-nbd myna-io)
+foreach(program myna-user myna-img myna-nbd myna-io myna-storage-daemon)
   if(NOT TARGET ${program})
     continue()
   endif()

@@ -73,7 +73,7 @@ def main():
         if done.returncode:
             sys.exit(f"cmake --install fails:\n{done.stdout}{done.stderr}")
         check_program("myna-user", pathlib.Path(folder), build, NAMES, static=True, help_option="-help", version_option="-version")
-        for tool in ("nbd", "io"):
+        for tool in ("nbd", "io", "storage-daemon"):
             check_program(f"myna-{tool}", pathlib.Path(folder), build, [f"qemu-{tool}"])
         check_img(pathlib.Path(folder), build)
         for name, start, option in (("user", "-st", "-strace"), ("nbd", "--sh", "--shared"), ("io", "--mis", "--misalign")):
