@@ -1,6 +1,7 @@
 // amend: changes options of an existing image.
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "img/tool.h"
 
@@ -13,17 +14,23 @@ constexpr Option kOptions[] = {kOptFormat, kOptImageOpts, {'o', "options", "OPTI
 struct Amendable {
     std::string_view name, type, help;
 };
+constexpr Amendable kLuks[] = {{"iter-time", "num", "Time to spend in PBKDF in milliseconds"}, {"keyslot", "num", "Select a single keyslot to modify explicitly"},
+                               {"new-secret", "str", "New secret to set in the matching keyslots. Empty string to erase"}, {"old-secret", "str", "Select all keyslots that match this password"},
+                               {"state", "str", "Select new state of affected keyslots (active/inactive)"}};
 constexpr Amendable kQcow2[] = {
     {"backing_file", "str", "File name of a base image"}, {"backing_fmt", "str", "Image format of the base image"}, {"compat", "str", "Compatibility level (v2 [0.10] or v3 [1.1])"},
     {"data_file", "str", "File name of an external data file"}, {"data_file_raw", "bool (on/off)", "The external data file must stay valid as a raw image"},
+    {"encrypt.iter-time", "num", "Time to spend in PBKDF in milliseconds"}, {"encrypt.keyslot", "num", "Select a single keyslot to modify explicitly"},
+    {"encrypt.new-secret", "str", "New secret to set in the matching keyslots. Empty string to erase"}, {"encrypt.old-secret", "str", "Select all keyslots that match this password"},
+    {"encrypt.state", "str", "Select new state of affected keyslots (active/inactive)"},
     {"lazy_refcounts", "bool (on/off)", "Postpone refcount updates"}, {"refcount_bits", "num", "Width of a reference count entry in bits"}, {"size", "size", "Virtual disk size"}};
 
 int help(const Tool& tool, const std::string& format) {
     const block::Driver* d = block::find_driver(format);
     if (d == nullptr) return tool.error("Unknown file format '" + format + "'");
-    if (format != "qcow2") return tool.error("Format driver '" + format + "' does not support option amendment");
+    if (format != "qcow2" && format != "luks") return tool.error("Format driver '" + format + "' does not support option amendment");
     std::printf("Amend options for '%s':\n", format.c_str());
-    for (const Amendable& o : kQcow2) {
+    for (const Amendable& o : format == "luks" ? std::span<const Amendable>(kLuks) : kQcow2) {
         const std::string left = "  " + std::string(o.name) + "=<" + std::string(o.type) + ">";
         std::printf("%-24s - %.*s\n", left.c_str(), static_cast<int>(o.help.size()), o.help.data());
     }
@@ -54,12 +61,25 @@ Task<int> run(Tool& tool, Args& a) {
             const std::string guess = nearest(key, names);
             co_return tool.error("Invalid parameter '" + key + "'" + (guess.empty() ? "" : "\nDid you mean '" + guess + "'?"));
         }
-        if (auto r = check_creation_options(*block::find_driver("qcow2"), options); !r) co_return tool.error(r.error());
+        nlohmann::json others = options;
+        for (const auto& [key, value] : options.items())
+            if (key.starts_with("encrypt.")) others.erase(key);
+        if (auto r = check_creation_options(*block::find_driver("qcow2"), others); !r) co_return tool.error(r.error());
+        options.update(others);  // sizes as numbers
     }
+    // Key slots: by which secret the image is opened, and whether what loses passwords is meant.
+    if (a.has("image-opts") && (node->driver() == "luks" || node->driver() == "qcow2")) {
+        const auto tree = Graph::parse_image_opts(a.rest[0]);
+        if (tree) {
+            const nlohmann::json& where = node->driver() == "luks" ? *tree : tree->value("encrypt", nlohmann::json::object());
+            if (const auto it = where.find("key-secret"); it != where.end()) options["unlock-secret"] = *it;
+        }
+    }
+    if (a.has("force") && node->encrypted()) options["force"] = true;
     {
         Progress progress(a.has("progress") && !a.has("quiet"));
         if (auto r = co_await node->amend(options); !r) {
-            if (r.error().kind == ErrorKind::kUnsupported && node->driver() != "qcow2") co_return tool.error("Format driver '" + std::string(node->driver()) + "' does not support option amendment");
+            if (r.error().kind == ErrorKind::kUnsupported && node->driver() != "qcow2" && node->driver() != "luks") co_return tool.error("Format driver '" + std::string(node->driver()) + "' does not support option amendment");
             co_return tool.error(r.error());
         }
         progress.finish();

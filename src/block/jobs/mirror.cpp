@@ -21,6 +21,7 @@ namespace myna::block::jobs {
 namespace {
 
 constexpr uint64_t kLeastGranularity = 64 << 10;
+constexpr uint64_t kLeftAtTheEnd = 16 << 20;  // bytes
 
 struct Plan {
     NodePtr source, target;
@@ -51,6 +52,11 @@ class Mirror final : public WatchingJob {
         }
         if (p_.source->size() > p_.target->size())
             if (auto r = co_await p_.target->truncate(p_.source->size()); !r) co_return r;
+        if (p_.takes_backing && !p_.target->backing() && p_.source->backing()) {
+            // Before the first zero is written: what is behind makes the difference between a hole and zeroes.
+            if (auto r = co_await set_backing(*p_.target, p_.source->backing()); !r) co_return r;
+            gave_backing_ = true;
+        }
         if (auto r = co_await mark_what_is_there(); !r) co_return r;
         uint64_t at = 0;
         for (;;) {
@@ -58,6 +64,8 @@ class Mirror final : public WatchingJob {
                 set_ready();
                 if (completing() || soft_cancelled()) co_return Result<void>{};
             }
+            // A client that never rests would keep it from ending: what little is left is copied while users are held.
+            if (is_ready() && (completing() || soft_cancelled()) && left_ * g_ <= kLeftAtTheEnd) co_return Result<void>{};
             if (!co_await checkpoint(0)) co_return Result<void>{};
             const bool started = left_ > 0 && co_await copy_next(at);
             if (!started && (left_ > 0 || busy() || !(completing() || soft_cancelled()))) co_await sleep_until_woken();
@@ -76,16 +84,13 @@ class Mirror final : public WatchingJob {
         if (left_ > 0) co_return fail(ErrorKind::kIo, "the copy could not be finished");
         if (auto r = co_await p_.target->flush(); !r) co_return r;
         if (soft_cancelled()) co_return Result<void>{};
-        if (p_.takes_backing && !p_.target->backing() && p_.source->backing()) {
-            p_.source->backing()->add_user();
-            p_.target->set_backing(p_.source->backing());
-        }
         uses_.clear();
         replace(graph_, p_.source, p_.target);
         co_return Result<void>{};
     }
-    Task<void> clean(bool) override {
+    Task<void> clean(bool good) override {
         co_await end_watching();
+        if (gave_backing_ && !good) (void)co_await set_backing(*p_.target, nullptr);
         uses_.clear();
     }
 
@@ -187,6 +192,7 @@ class Mirror final : public WatchingJob {
     uint64_t g_;
     BitmapBits dirty_;
     uint64_t left_ = 0;                  // dirty granules
+    bool gave_backing_ = false;
 };
 
 Result<JobPtr> make(Graph& graph, std::string_view type, JobOptions o, Plan p, bool between) {

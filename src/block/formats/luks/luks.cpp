@@ -5,6 +5,7 @@
 
 #include "base/bits.h"
 #include "block/formats/common/open.h"
+#include "block/formats/luks/keyslots.h"
 
 namespace myna::block {
 
@@ -91,6 +92,13 @@ class LuksNode final : public Node {
         if (!c) co_return std::unexpected(c.error());
         cipher_ = std::move(*c);
         co_return Result<void>{};
+    }
+
+    Task<Result<void>> amend(const nlohmann::json& given) override {
+        nlohmann::json options = given;
+        auto change = KeyslotChange::take(options, "");
+        if (!change) co_return std::unexpected(change.error());
+        co_return co_await change_keyslots(graph_, *file_, 0, h_, std::move(*change));
     }
 
   protected:

@@ -3,12 +3,23 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bits.h"
+#include "block/formats/luks/keyslots.h"
 #include "block/formats/qcow2/qcow2.h"
 
 namespace myna::block::qcow2 {
 
 Task<Result<void>> Qcow2Node::amend(const nlohmann::json& options) {
-    const nlohmann::json wanted = options;
+    nlohmann::json wanted = options;
+    if (std::ranges::any_of(wanted.items(), [](const auto& i) { return i.key().starts_with("encrypt."); })) {
+        if (!luks_) co_return fail(ErrorKind::kInvalidArgument, h_.crypt == Crypt::kNone ? "Can't amend encryption options - encryption not present" : "Only LUKS encryption options can be amended for qcow2 with amend");
+        auto change = crypto::KeyslotChange::take(wanted, "encrypt.");
+        if (!change) co_return std::unexpected(change.error());
+        const uint64_t at = be64(h_.extension(Extension::kCryptHeader)->data.data());
+        if (auto r = co_await crypto::change_keyslots(graph_, *file_, at, *luks_, std::move(*change)); !r) co_return r;
+        if (wanted.empty()) co_return Result<void>{};
+    }
+    wanted.erase("force");
+    wanted.erase("unlock-secret");
     const auto bad = [](std::string m) { return fail(ErrorKind::kInvalidArgument, std::move(m)); };
     std::optional<uint32_t> version, order;
     for (const auto& [key, value] : wanted.items()) {
