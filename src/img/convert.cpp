@@ -28,7 +28,7 @@ namespace {
 
 // Small pieces stay in the processor's caches between reading and writing. A reader of compressed clusters shares what one
 // request costs among more of them, and one of another machine's disk waits less often for large ones.
-constexpr uint64_t kChunk = 256 << 10, kChunkOfCompressed = 512 << 10, kChunkFromAfar = 1 << 20, kSector = 512;
+constexpr uint64_t kChunk = 256 << 10, kChunkOfCompressed = 384 << 10, kChunkFromAfar = 1 << 20, kSector = 512;
 
 struct Conversion {
     Conversion(Tool& t, Progress& p) : tool(t), progress(p), next(t.reactor), order(t.reactor) {}
