@@ -52,7 +52,7 @@ class Daemon:
                 break
             except OSError:
                 time.sleep(0.05)
-        self.socket.settimeout(30)
+        self.socket.settimeout(100)  # a busy machine, not a hang, takes so long
         self.buffer, self.events = b"", []
         self.greeting = self.message()
         self("qmp_capabilities")
