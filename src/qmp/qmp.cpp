@@ -22,6 +22,14 @@ bool is_of(const json& v, Argument::Type t) {
 }
 constexpr const char* kTypeNames[] = {"string", "boolean", "integer", "object", "array", "any"};
 
+/// Lets everything run that is ready to.
+struct Turn {
+    io::Reactor& reactor;
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> h) const { reactor.post(h); }
+    void await_resume() const noexcept {}
+};
+
 std::unexpected<Error> wrong(std::string text) { return fail(ErrorKind::kInvalidArgument, std::move(text)); }
 
 }  // namespace
@@ -178,6 +186,7 @@ Task<void> Monitor::serve(std::shared_ptr<Monitor> self) {
         }
         for (const std::string& v : *values) {
             json reply = co_await m.answer(v);
+            co_await Turn{m.stream_->reactor()};  // what the command set going begins before the next one
             if (!co_await m.send(std::move(reply))) co_return;
         }
     }
