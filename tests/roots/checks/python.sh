@@ -4,4 +4,6 @@ command -v python3 >/dev/null || exit 77
 python3 -c 'import test.support' 2>/dev/null || exit 77
 cd $(mktemp -d)
 modules=${MYNA_MODULES:-$(sed 's/#.*//' "$(dirname "$0")/python-modules.txt")}
+# Not every version has each of them.
+modules=$(python3 -c 'import importlib.util, sys; print(*(m for m in sys.argv[1:] if importlib.util.find_spec("test." + m)))' $modules)
 timeout 3000 python3 -m test -j2 --timeout 600 -w $modules
