@@ -6,4 +6,5 @@ cd $(mktemp -d)
 modules=${MYNA_MODULES:-$(sed 's/#.*//' "$(dirname "$0")/python-modules.txt")}
 # Not every version has each of them.
 modules=$(python3 -c 'import importlib.util, sys; print(*(m for m in sys.argv[1:] if importlib.util.find_spec("test." + m)))' $modules)
-timeout 3000 python3 -m test -j2 --timeout 600 -w $modules
+# The namespace has 65,536 users; test_posix gives files to ones far above them.
+timeout 3000 python3 -m test -j2 --timeout 600 -w -i "*test_*chown" $modules
