@@ -26,9 +26,9 @@ using nlohmann::json;
 
 namespace {
 
-// Small pieces stay in the processor's caches between reading and writing. A reader of compressed clusters shares what one
-// request costs among more of them, and one of another machine's disk waits less often for large ones.
-constexpr uint64_t kChunk = 256 << 10, kChunkOfCompressed = 384 << 10, kChunkFromAfar = 1 << 20, kSector = 512;
+// Small pieces stay in the processor's caches between reading and writing and cost little memory; smaller ones yet cost more
+// in requests than that saves. One of another machine's disk waits less often for large ones.
+constexpr uint64_t kChunk = 384 << 10, kChunkFromAfar = 1 << 20, kSector = 512;
 
 struct Conversion {
     Conversion(Tool& t, Progress& p) : tool(t), progress(p), next(t.reactor), order(t.reactor) {}
@@ -119,7 +119,7 @@ Task<Result<Piece>> next_piece(Conversion& c) {
                 p.length = p.length / c.cluster * c.cluster;
             }
         } else if (p.kind == Piece::Kind::kData) {
-            p.length = std::min(p.length, !c.local ? kChunkFromAfar : c.extent.compressed ? kChunkOfCompressed : kChunk);
+            p.length = std::min(p.length, c.local ? kChunk : kChunkFromAfar);
         }
         c.at += p.length;
         if (p.kind == Piece::Kind::kSkip) {
@@ -227,7 +227,7 @@ Task<Result<void>> note_done(Conversion& c, Piece p) {
 }
 
 Task<Result<void>> worker(Conversion& c) {
-    const Buffer buffer(c.compressed ? c.cluster : c.local ? kChunkOfCompressed : kChunkFromAfar);
+    const Buffer buffer(c.compressed ? c.cluster : c.local ? kChunk : kChunkFromAfar);
     for (;;) {
         auto next = co_await next_piece(c);
         if (!next) {
