@@ -35,7 +35,7 @@ NAMES = {"arm64": "aarch64", "riscv64": "riscv64"}
 MACHINE = {"arm64": 183, "riscv64": 243}
 PACKAGES = ["python3", "gcc", "g++", "git", "perl", "gdb", "strace", "bubblewrap", "nodejs", "npm", "golang-go", "rustc",
             "default-jdk-headless", "fio", "openssh-server", "openssh-client", "make", "procps", "iproute2", "ca-certificates",
-            "file", "systemd-sysv", "dbus", "swtpm", "swtpm-tools", "tpm2-tools"]
+            "file", "netbase", "systemd-sysv", "dbus", "swtpm", "swtpm-tools", "tpm2-tools"]
 TESTSUITE = {"bookworm": "libpython3.11-testsuite", "trixie": "libpython3.13-testsuite"}
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -233,6 +233,8 @@ class Root:
         self.step("second", "container=lxc /debootstrap/debootstrap --second-stage")
         (self.path / "etc/apt/sources.list").write_text(f"deb {mirror} {self.suite} main\n")
         shutil.copy("/etc/resolv.conf", self.path / "etc/resolv.conf")
+        if not (self.path / "etc/hosts").exists():  # an installer's work
+            (self.path / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n")
         (self.path / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
         (self.path / "usr/sbin/policy-rc.d").chmod(0o755)
         self.step("update", "apt-get -q update")
