@@ -9,6 +9,7 @@ jobs:    jobs under load by NBD clients: what the target has must be what the cl
 exports: nbdinfo, nbdcopy, qemu-img over NBD; the FUSE file read and written by dd, cmp and qemu-img (skipped without FUSE).
 options: the command line: --daemonize, --pidfile, key=value and JSON forms, errors.
 """
+import atexit
 import json
 import os
 import pathlib
@@ -33,10 +34,22 @@ def expect(what, got, want):
 
 
 def sh(line, cwd, check=True):
-    r = subprocess.run(line, shell=True, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    r = subprocess.run(line, shell=True, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=60)
     if check and r.returncode != 0:
         problems.append(f"{line}: exit {r.returncode}: {r.stdout}")
     return r.stdout
+
+
+def nbdinfo(uri, cwd):
+    # What it says of the disk's content needs a tool more, and need not be text.
+    return json.loads(sh(f"nbdinfo --json --no-content '{uri}'", cwd))["exports"][0]
+
+
+def end_process(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 class Daemon:
@@ -45,6 +58,7 @@ class Daemon:
     def __init__(self, binary, cwd, *options):
         self.cwd = cwd
         self.process = subprocess.Popen([str(binary), "--chardev", "socket,id=c,path=q.sock,server=on,wait=off", "--monitor", "chardev=c", *options], cwd=cwd)
+        atexit.register(self.process.kill)
         self.socket = socket.socket(socket.AF_UNIX)
         for _ in range(400):
             try:
@@ -360,7 +374,7 @@ def exports(top):
     d = Daemon(OURS, cwd, "--blockdev", "file,node-name=f,filename=a.qcow2", "--blockdev", "qcow2,node-name=q,file=f", "--nbd-server", "addr.type=unix,addr.path=n.sock",
                "--export", "nbd,id=e,node-name=q,name=disk,writable=on,description=a disk")
     uri = f"nbd+unix:///disk?socket={cwd}/n.sock"
-    info = json.loads(sh(f"nbdinfo --json '{uri}'", cwd))["exports"][0]
+    info = nbdinfo(uri, cwd)
     expect("nbdinfo", (info["export-name"], info["export-size"], info["description"], info["is_read_only"]), ("disk", 16 << 20, "a disk", False))
     sh(f"nbdcopy '{uri}' out.raw", cwd)
     data = (cwd / "out.raw").read_bytes()
@@ -405,7 +419,8 @@ def options(top):
     expect("--daemonize", (r.returncode, r.stdout), (0, ""))
     if r.returncode == 0:
         pid = int((cwd / "pid").read_text())
-        expect("served", json.loads(sh(f"nbdinfo --json 'nbd+unix:///q?socket={cwd}/n.sock'", cwd))["exports"][0]["export-size"], 1 << 20)
+        atexit.register(end_process, pid)  # a failed test leaves nobody behind
+        expect("served", nbdinfo(f"nbd+unix:///q?socket={cwd}/n.sock", cwd)["export-size"], 1 << 20)
         expect("twice", subprocess.run([OURS, *line], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30).returncode, 1)
         os.kill(pid, signal.SIGTERM)
         for _ in range(200):
