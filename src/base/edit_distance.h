@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -22,6 +23,18 @@ inline size_t edit_distance(std::string_view a, std::string_view b) {
         }
     }
     return row[b.size()];
+}
+
+/// The candidate that `typed` is most likely meant to be, or nothing: a third of its letters may be wrong, one at least.
+inline std::string_view nearest_word(std::string_view typed, std::span<const std::string_view> candidates) {
+    std::string_view best;
+    size_t least = std::max<size_t>(1, typed.size() / 3) + 1;
+    for (const std::string_view c : candidates)
+        if (const size_t d = edit_distance(typed, c); d < least) {
+            least = d;
+            best = c;
+        }
+    return best;
 }
 
 }  // namespace myna

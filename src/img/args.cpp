@@ -28,17 +28,7 @@ void Args::add(const std::string& key, std::string value) {
     values_[key].push_back(std::move(value));
 }
 
-std::string nearest(std::string_view typed, std::span<const std::string_view> candidates) {
-    std::string_view best;
-    size_t least = std::max<size_t>(1, typed.size() / 3) + 1;
-    for (const std::string_view c : candidates) {
-        if (const size_t d = edit_distance(typed, c); d < least) {
-            least = d;
-            best = c;
-        }
-    }
-    return std::string(best);
-}
+std::string nearest(std::string_view typed, std::span<const std::string_view> candidates) { return std::string(nearest_word(typed, candidates)); }
 
 namespace {
 

@@ -194,6 +194,7 @@ Task<Result<void>> Node::write_zeroes_now(uint64_t offset, uint64_t length, Writ
     if (length == 0) co_return Result<void>{};
     if (offset > size_ || length > size_ - offset) co_return std::unexpected(out_of_bounds(*this, offset, length));
     const auto inside = (offset | length) % limits_.request_alignment == 0 ? co_await gate_.enter() : co_await gate_.close();
+    if (!discards_) flags.may_unmap = false;
     co_return co_await do_write_zeroes(offset, length, flags);
 }
 

@@ -38,7 +38,6 @@ struct Export {
     bool writable = false;
     bool multi_conn = false;        // several connections see each other's flushed writes: true of every node here
     bool allocation_depth = false;  // offer qemu:allocation-depth
-    bool discard = true;            // false: trims are taken and not passed on
     enum class DetectZeroes : uint8_t { kOff, kOn, kUnmap } detect_zeroes = DetectZeroes::kOff;  // writes of zero bytes
     std::vector<ExportedBitmap> bitmaps;
     /// The layer that clients are told of: `node`, or what lies under it where it is a Backend.

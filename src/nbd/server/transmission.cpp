@@ -184,16 +184,16 @@ Task<Result<void>> Session::dispatch(const Request& r, BufferPool::Buffer& paylo
         case kCmdWrite: {
             const IoVec from(payload.data.get(), r.length);
             if (export_->detect_zeroes != Export::DetectZeroes::kOff && r.length > 0 && from.is_zero())
-                done = co_await node.write_zeroes(at, r.length, {.fua = fua, .may_unmap = export_->detect_zeroes == Export::DetectZeroes::kUnmap && export_->discard});
+                done = co_await node.write_zeroes(at, r.length, {.fua = fua, .may_unmap = export_->detect_zeroes == Export::DetectZeroes::kUnmap});
             else
                 done = co_await node.write(at, from, {.fua = fua});
             break;
         }
         case kCmdWriteZeroes:
-            done = co_await node.write_zeroes(at, r.length, {.fua = fua, .may_unmap = !(r.flags & kFlagNoHole) && export_->discard, .no_fallback = (r.flags & kFlagFastZero) != 0});
+            done = co_await node.write_zeroes(at, r.length, {.fua = fua, .may_unmap = !(r.flags & kFlagNoHole), .no_fallback = (r.flags & kFlagFastZero) != 0});
             break;
         case kCmdTrim:
-            if (export_->discard) done = co_await node.discard(at, r.length);
+            done = co_await node.discard(at, r.length);
             if (done && fua) done = co_await node.flush();
             break;
         case kCmdFlush: done = co_await node.flush(); break;

@@ -4,8 +4,6 @@
 //                                                                      until the last client left, or a signal came
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +17,7 @@
 #include "nbd/server/server.h"
 #include "tools/nbd/tool.h"
 #include "tools/options.h"
+#include "tools/signals.h"
 
 namespace myna::tools::nbd {
 
@@ -111,8 +110,7 @@ Task<void> accept_clients(Running& run, int listener) {
 }
 
 Task<void> wait_for_signals(Running& run, int fd) {
-    signalfd_siginfo info;
-    while (::read(fd, &info, sizeof info) < 0 && (errno == EAGAIN || errno == EINTR)) co_await run.reactor.poll(fd, POLLIN);
+    co_await await_end(run.reactor, fd);
     run.end();
 }
 
@@ -137,9 +135,6 @@ Task<Result<myna::nbd::ExportPtr>> open_export(block::Graph& graph, const Settin
     e->writable = !s.image.read_only && !(*node)->read_only();
     e->multi_conn = s.shared != 1;
     e->allocation_depth = s.allocation_depth;
-    e->discard = s.image.discard != "ignore" && s.image.discard != "off";
-    using Zeroes = myna::nbd::Export::DetectZeroes;
-    e->detect_zeroes = s.image.detect_zeroes == "on" ? Zeroes::kOn : s.image.detect_zeroes == "unmap" ? Zeroes::kUnmap : Zeroes::kOff;
     for (const std::string& name : s.bitmaps) {
         auto bits = co_await (*node)->bitmap_bits(name);
         if (!bits && bits.error().kind == ErrorKind::kNotFound) co_return fail(ErrorKind::kNotFound, "Bitmap '" + name + "' is not found");
@@ -171,12 +166,7 @@ int serve(const Settings& s) {
     const bool activated = socket_activated();
     if (s.fork)
         if (const auto code = parent.fork_and_wait(s)) return *code;
-    signal(SIGPIPE, SIG_IGN);
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int n : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, n);
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);
-    const int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    const int signals = end_signals();
 
     std::unique_ptr<KernelClient> device;
     if (!s.connect.empty()) {

@@ -90,6 +90,7 @@ void Daemon::ended(const Job& j) {
 }
 
 Result<JobOptions> Daemon::job_options(const json& a) {
+    if (a.contains("filter-node-name")) return fail(ErrorKind::kUnsupported, "'filter-node-name' is not supported: jobs have no filter node");
     JobOptions o;
     o.id = text_of(a, "job-id");
     if (o.id.empty()) return wrong("Invalid job ID ''");
@@ -168,7 +169,8 @@ Result<json> Daemon::mirror(const json& a) {
     if (!source) return std::unexpected(source.error());
     auto target = node_of(text_of(a, "target"));
     if (!target) return std::unexpected(target.error());
-    if (a.contains("replaces")) return fail(ErrorKind::kUnsupported, "'replaces' is not supported");
+    for (const char* key : {"replaces", "buf-size"})
+        if (a.contains(key)) return fail(ErrorKind::kUnsupported, std::string("'") + key + "' is not supported");
     MirrorArgs m{.source = *source, .target = *target};
     const std::string sync = text_of(a, "sync"), copy = text_of(a, "copy-mode", "background");
     if (sync == "full") m.sync = MirrorArgs::Sync::kFull;

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -19,6 +18,7 @@
 
 #include "net/address.h"
 #include "tools/options.h"
+#include "tools/signals.h"
 #include "tools/storage/daemon.h"
 
 namespace myna::tools::storage {
@@ -71,12 +71,10 @@ void typed(json& j) {
             if (auto n = parse_size(v)) value = *n;
     }
     // "0", "1", … are the places of a list.
-    for (auto& [key, value] : j.items()) {
-        if (!value.is_object() || value.empty() || !std::ranges::all_of(value.items(), [](const auto& i) { return !i.key().empty() && std::ranges::all_of(i.key(), [](char c) { return c >= '0' && c <= '9'; }); })) continue;
-        if (key != "bitmaps") continue;
+    if (const auto bitmaps = j.find("bitmaps"); bitmaps != j.end() && bitmaps->is_object()) {
         json list = json::array();
-        for (const auto& [place, item] : value.items()) list.push_back(item);
-        value = std::move(list);
+        for (const auto& [place, item] : bitmaps->items()) list.push_back(item);
+        *bitmaps = std::move(list);
     }
 }
 
@@ -112,8 +110,7 @@ class Program {
     /// Runs until quit or a signal, and shuts down.
     void serve(int signals) {
         reactor_.spawn([](Program& p, int fd) -> Task<void> {
-            signalfd_siginfo info;
-            while (::read(fd, &info, sizeof info) < 0 && (errno == EAGAIN || errno == EINTR)) co_await p.reactor_.poll(fd, POLLIN);
+            co_await await_end(p.reactor_, fd);
             p.stop_.release();
         }(*this, signals));
         reactor_.run([](Program& p) -> Task<void> {
@@ -314,12 +311,7 @@ int main_program(int argc, char** argv) {
     int tell = -1;
     if (daemonize)
         if (const auto code = to_background(tell)) return *code;
-    signal(SIGPIPE, SIG_IGN);
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int n : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, n);
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);
-    const int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    const int signals = end_signals();
     auto reactor = io::Reactor::create();
     if (!reactor) return error(reactor.error().message);
     auto program = std::make_unique<Program>(**reactor);

@@ -337,17 +337,7 @@ std::string_view guest_of_tool_name(std::string_view name) noexcept {
     return {};
 }
 
-std::string_view closest(std::string_view wrong, const std::vector<std::string_view>& names) {
-    std::string_view best;
-    size_t best_distance = std::max<size_t>(1, wrong.size() / 3) + 1;
-    for (const std::string_view name : names) {
-        if (const size_t d = edit_distance(wrong, name); d < best_distance) {
-            best_distance = d;
-            best = name;
-        }
-    }
-    return best;
-}
+std::string_view closest(std::string_view wrong, const std::vector<std::string_view>& names) { return nearest_word(wrong, names); }
 
 Result<Action> parse_options(int argc, char** argv, char** env, Options& o) {
     std::string_view called = argc > 0 ? argv[0] : "myna-user";

@@ -327,8 +327,6 @@ Task<Result<void>> BlockMapNode::do_flush() {
     co_return co_await flush_tables();
 }
 
-Task<Result<void>> BlockMapNode::do_close() { return Node::do_close(); }
-
 Task<Result<CheckResult>> BlockMapNode::check_places(uint64_t data_start) {
     using K = Place::Kind;
     CheckResult out;

@@ -36,9 +36,6 @@ struct Place {
 };
 
 class BlockMapNode : public Node {
-  public:
-    Task<Result<void>> do_close() override;
-
   protected:
     BlockMapNode(Graph& graph, NodePtr file);
 
