@@ -206,6 +206,54 @@ def in_use(folder):
         writer.wait()
 
 
+def leaks_repaired(folder):
+    """A writer of ours that is killed leaves a mark; the next one that opens the image gives back what leaked."""
+    tool_io = TOOL.with_name("myna-io")
+
+    def killed(image):
+        run("qemu-img", "create", "-q", "-f", "qcow2", image, "64M")
+        run(tool_io, "-c", "write 8M 64k", image)
+        before = image.read_bytes()
+        expect(b"Myna" not in before[:4096], "the mark stays in an image that was closed")
+        fails = f"driver=qcow2,file.driver=blkdebug,file.image.driver=file,file.image.filename={image},file.inject-error.0.event=l2_update"
+        run(tool_io, "--image-opts", fails, "-c", "write -P 7 0 1M", "-c", "flush", "-c", "sigraise 9")
+        expect(run("qemu-img", "check", image)[0] == 3, "a writer that was killed left no leaks: the test tests nothing")
+
+    image = folder / "killed.qcow2"
+    killed(image)
+    run("qemu-io", "-c", "write -P 3 2M 64k", image)  # another writer keeps the mark
+    expect(run("qemu-img", "check", image)[0] == 3, "qemu-io repaired the leaks")
+    run(tool_io, "-r", "-c", "read 0 64k", image)
+    expect(run("qemu-img", "check", image)[0] == 3, "opening to read changed the image")
+    expect("leaked" in run(TOOL, "check", image)[1], "check repaired what it was not asked to")
+    code, out, _ = run(tool_io, "-c", "read -P 3 2M 64k", "-c", "read -P 0 0 1M", image)
+    expect(code == 0 and "failed" not in out and run("qemu-img", "check", image)[0] == 0, "opening to write did not repair the leaks")
+    expect(b"Myna" not in image.read_bytes()[:4096], "the mark stays after the repair")
+
+    # Others' leaks, without the mark, are found by 'check' only: nothing says that a search is worth its time.
+    killed(image)
+    data = bytearray(image.read_bytes())
+    at = data.index(b"Myna")
+    data[at:at + 4] = b"Mynb"
+    image.write_bytes(data)
+    run(tool_io, "-c", "read 0 64k", image)
+    expect(run("qemu-img", "check", image)[0] == 3, "leaks without a mark were searched for")
+
+    # An image that is damaged, too, is left to 'check -r'.
+    killed(image)
+    with open(image, "r+b") as f:
+        f.seek(48)
+        table, = struct.unpack(">Q", f.read(8))
+        f.seek(table)
+        block, = struct.unpack(">Q", f.read(8))
+        f.seek(block + 2 * 3)  # the L1 table has lost its count
+        f.write(b"\0\0")
+    run(tool_io, "-c", "read 0 64k", image)
+    code, out, _ = run("qemu-img", "check", image)
+    expect(code == 2 and "leaked" in out, f"a damaged image was touched: {code} {out}")
+    expect(run(TOOL, "check", "-r", "all", image)[0] == 0 and sound(image), "check -r all did not repair it")
+
+
 def progress_by_signal(folder):
     raw = folder / "disk.raw"
     random_disk(raw, 8, 3)
@@ -225,7 +273,7 @@ def main():
     parser.add_argument("--only", default="")
     a = parser.parse_args()
     TOOL = a.program.resolve()
-    for test in (resuming, compacting, growing, importing, in_use, progress_by_signal):
+    for test in (resuming, compacting, growing, importing, in_use, leaks_repaired, progress_by_signal):
         if a.only in test.__name__:
             with tempfile.TemporaryDirectory(prefix="myna-img-") as folder:
                 test(pathlib.Path(folder))

@@ -124,7 +124,7 @@ Task<Result<void>> Qcow2Node::downgrade() {
     }
     h_.version = 2;
     h_.incompatible = h_.compatible = h_.autoclear = 0;
-    std::erase_if(h_.extensions, [](const Extension& e) { return e.type == Extension::kFeatureNames; });
+    h_.drop_extension(Extension::kFeatureNames);
     co_return Result<void>{};
 }
 

@@ -31,7 +31,7 @@ Task<Result<void>> Qcow2Node::load_bitmap_directory() {
     if (e == nullptr) co_return Result<void>{};
     if (!(h_.autoclear & Autoclear::kBitmaps)) {
         // Another program wrote to the image without keeping them: they are gone.
-        std::erase_if(h_.extensions, [](const Extension& x) { return x.type == Extension::kBitmaps; });
+        h_.drop_extension(Extension::kBitmaps);
         co_return Result<void>{};
     }
     if (e->data.size() < 24) co_return corrupt("the bitmaps extension is too short");
@@ -176,7 +176,7 @@ Task<Result<void>> Qcow2Node::store_bitmaps() {
     bitmap_directory_bytes_ = directory.size();
     if (auto r = co_await flush_metadata(); !r) co_return r;
     if (auto r = co_await barrier(); !r) co_return r;
-    std::erase_if(h_.extensions, [](const Extension& x) { return x.type == Extension::kBitmaps; });
+    h_.drop_extension(Extension::kBitmaps);
     h_.autoclear &= ~Autoclear::kBitmaps;
     if (!bitmaps_.empty()) {
         std::string e(24, '\0');

@@ -129,6 +129,7 @@ class Checker {
                 if (auto r = co_await n_.write_header(); !r) co_return std::unexpected(r.error());
             }
             if (result_.corruptions == result_.corruptions_fixed) n_.damaged_ = false;
+            if (result_.corruptions == result_.corruptions_fixed && result_.leaks == result_.leaks_fixed) n_.unclean_ = false;
         }
         co_return result_;
     }

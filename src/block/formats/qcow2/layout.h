@@ -36,7 +36,8 @@ inline constexpr uint64_t kOffsetMask = 0x00fffffffffffe00;
 
 struct Extension {
     static constexpr uint32_t kEnd = 0, kBackingFormat = 0xe2792aca, kFeatureNames = 0x6803f857, kBitmaps = 0x23852875,
-                              kCryptHeader = 0x0537be77, kDataFile = 0x44415441;
+                              kCryptHeader = 0x0537be77, kDataFile = 0x44415441,
+                              kWriting = 0x4d796e61;  // "Myna": a writer of ours has changed tables and not closed the image (no data)
     uint32_t type;
     std::string data;
 };
@@ -91,6 +92,9 @@ struct Header {
         return nullptr;
     }
     void set_extension(uint32_t type, std::string data);
+    void drop_extension(uint32_t type) {
+        std::erase_if(extensions, [type](const Extension& e) { return e.type == type; });
+    }
 };
 
 /// Decodes and checks `head` (the file's first cluster, or as much of it as there is). `name` is for messages.

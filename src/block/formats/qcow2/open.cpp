@@ -79,6 +79,8 @@ Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
 
     if (auto r = co_await load_bitmap_directory(); !r && !o.check) co_return r;
 
+    marked_ = unclean_ = h_.extension(Extension::kWriting) != nullptr;
+
     if (!h_.backing_file.empty() && !o.no_backing) {
         auto b = co_await graph_.open_backing(filename_, h_.backing_file, backing_format_name().value_or(""), o);
         if (!b) co_return std::unexpected(std::move(b.error()));
@@ -97,7 +99,24 @@ Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
             h_.incompatible &= ~Incompatible::kDirty;
             if (auto w = co_await write_header(); !w) co_return w;
         }
+        if (unclean_ && !o.check)
+            if (auto r = co_await settle(); !r) co_return r;
     }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Node::settle() {
+    // An extension that this version does not know may refer to clusters, which would look leaked.
+    constexpr uint32_t kKnown[] = {Extension::kBackingFormat, Extension::kFeatureNames, Extension::kBitmaps, Extension::kCryptHeader, Extension::kDataFile, Extension::kWriting};
+    for (const Extension& e : h_.extensions)
+        if (std::ranges::find(kKnown, e.type) == std::end(kKnown)) co_return Result<void>{};
+    auto found = co_await check(CheckFix::kNone);
+    if (!found) co_return std::unexpected(found.error());
+    // What a damaged image seems to leak may be what the damaged table named: only 'check -r' may touch it.
+    if (found->corruptions != 0) co_return Result<void>{};
+    if (found->leaks != 0) found = co_await check(CheckFix::kLeaks);
+    if (!found) co_return std::unexpected(found.error());
+    unclean_ = found->leaks != found->leaks_fixed;
     co_return Result<void>{};
 }
 
@@ -112,6 +131,10 @@ Task<Result<void>> Qcow2Node::do_close() {
             // Down to what was ever used, and never below what was there: counts that are wrong must not cost data.
             if (const uint64_t end = fresh_from_ << h_.cluster_bits; end < file_->size()) r = co_await file_->truncate(end);
             grown_ahead_ = false;
+        }
+        if (r && marked_ && !unclean_ && h_.extension(Extension::kWriting) != nullptr) {
+            h_.drop_extension(Extension::kWriting);
+            r = co_await put_header();  // all else is durable; losing this costs a check
         }
     }
     if (data_file_)
@@ -148,7 +171,7 @@ nlohmann::json Qcow2Node::specific_info() const {
 Task<Result<void>> Qcow2Node::change_backing(std::optional<std::string> file, std::optional<std::string> format) {
     if (file && file->size() > 1023) co_return fail(ErrorKind::kInvalidArgument, "Backing file name too long");
     h_.backing_file = file.value_or("");
-    std::erase_if(h_.extensions, [](const Extension& e) { return e.type == Extension::kBackingFormat; });
+    h_.drop_extension(Extension::kBackingFormat);
     if (format && !h_.backing_file.empty()) h_.set_extension(Extension::kBackingFormat, *format);
     co_return co_await write_header();
 }

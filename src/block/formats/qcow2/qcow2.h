@@ -6,6 +6,8 @@
 // Order on disk, so that a cut at any write leaves a good image with leaks at worst:
 //   1. refcount blocks that count more   2. barrier   3. L2 tables   4. barrier   5. L1 entries, header
 //   6. barrier   7. refcounts of what was freed (and only now it may be allocated again)
+// Before any of it a mark in the header says that somebody writes; close() takes it out, so whoever opens an image with it
+// knows that there may be leaks to repair (settle()).
 // Internal snapshots change counts, copied flags and tables together: in copies, which one write of the header makes
 // the state that counts (shadow.cpp).
 // Nothing of 1-7 is written before flush() or before a table has to leave the cache.
@@ -130,6 +132,11 @@ class Qcow2Node final : public Node {
     Task<Result<void>> flush_metadata();
     Task<Result<void>> barrier();
     Task<Result<void>> write_header();
+    Task<Result<void>> put_header();  // without making it durable
+    /// Says on disk that somebody writes, before the first change of a table. Others keep and ignore the mark.
+    Task<Result<void>> mark_writing();
+    /// After a writer that did not close the image: gives back the clusters that it took and never used.
+    Task<Result<void>> settle();
     Task<Result<void>> write_at(uint64_t offset, const void* bytes, size_t n);
     Task<Result<void>> read_at(uint64_t offset, void* bytes, size_t n);
     [[nodiscard]] std::unexpected<Error> corrupt(const std::string& what);
@@ -343,6 +350,8 @@ class Qcow2Node final : public Node {
     std::vector<HostRange> removed_bitmap_clusters_;  // free once the directory without them is named
     bool bitmaps_changed_ = false;           // to be stored at close
     bool bitmaps_marked_ = false;            // the directory on disk says "in use"
+    bool marked_ = false;                    // the header on disk says that somebody writes, or has no room to
+    bool unclean_ = false;                   // it said so when the image was opened, and no check found it sound since
     bool damaged_ = false;                   // corruption was found: no more writing
 };
 

@@ -153,6 +153,7 @@ Task<Result<void>> Qcow2Node::change_refcount(uint64_t cluster, uint64_t count, 
 
 Task<Result<std::pair<uint64_t, uint64_t>>> Qcow2Node::allocate(uint64_t count, bool exact) {
     file_->event("cluster_alloc");
+    if (auto r = co_await mark_writing(); !r) co_return std::unexpected(r.error());
     if (auto r = find_tables(); !r) co_return std::unexpected(r.error());
     uint64_t begin = next_free_, found = 0;
     bool seen_gap = false, ended = false;

@@ -14,6 +14,7 @@
 namespace myna::block::qcow2 {
 
 Task<Result<void>> Qcow2Node::begin_shadow() {
+    if (auto r = co_await mark_writing(); !r) co_return r;
     if (auto r = co_await flush_metadata(); !r) co_return r;
     if (auto r = co_await barrier(); !r) co_return r;
     if (!frees_.empty() || !frees_waiting_.empty()) co_return fail(ErrorKind::kInternal, filename_ + ": clusters are still to be freed");

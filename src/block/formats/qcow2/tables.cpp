@@ -127,7 +127,10 @@ Task<Result<void>> Qcow2Node::make_room(TableCache& cache) {
 }
 
 Task<Result<void>> Qcow2Node::write_tables(TableCache& cache) {
-    for (Table* t : cache.dirty_tables()) {
+    const auto dirty = cache.dirty_tables();
+    if (!dirty.empty())
+        if (auto r = co_await mark_writing(); !r) co_return r;
+    for (Table* t : dirty) {
         file_->event(&cache == &l2_cache_ ? "l2_update" : "refblock_update");
         // Dirty until it is written: a clean table may leave the cache.
         if (auto r = co_await write_at(t->offset, t->bytes.data(), t->bytes.size()); !r) co_return r;
@@ -161,6 +164,8 @@ Task<Result<void>> Qcow2Node::flush_metadata() {
     }
     const bool l1 = std::find(l1_dirty_.begin(), l1_dirty_.end(), true) != l1_dirty_.end();
     const bool l2 = !l2_cache_.dirty_tables().empty();
+    if (l1)
+        if (auto r = co_await mark_writing(); !r) co_return r;
     if (l1 || l2)
         if (auto r = co_await barrier(); !r) co_return r;  // counts and data before what refers to them
     tables_written_ += l1 || l2;
@@ -204,14 +209,32 @@ Task<Result<void>> Qcow2Node::do_flush() {
     co_return co_await barrier();
 }
 
-Task<Result<void>> Qcow2Node::write_header() {
+Task<Result<void>> Qcow2Node::put_header() {
     auto bytes = encode_header(h_);
     if (!bytes) co_return std::unexpected(bytes.error());
     // The whole header area is written so that a shorter header leaves nothing behind.
     if (h_.version == 3) bytes->resize(std::max<size_t>(bytes->size(), std::min<uint64_t>(h_.cluster_size(), 4096)));
+    co_return co_await write_at(0, bytes->data(), bytes->size());
+}
+
+Task<Result<void>> Qcow2Node::write_header() {
     file_->event("header_update");
-    if (auto r = co_await write_at(0, bytes->data(), bytes->size()); !r) co_return r;
+    if (auto r = co_await put_header(); !r) co_return r;
     co_return co_await file_->flush();
+}
+
+Task<Result<void>> Qcow2Node::mark_writing() {
+    if (marked_) co_return Result<void>{};
+    marked_ = true;
+    h_.set_extension(Extension::kWriting, "");
+    if (!encode_header(h_)) {  // a long name of a backing file in a small cluster: no room
+        h_.drop_extension(Extension::kWriting);
+        co_return Result<void>{};
+    }
+    auto r = co_await put_header();
+    if (r) r = co_await file_->flush();
+    marked_ = r.has_value();
+    co_return r;
 }
 
 }  // namespace myna::block::qcow2
