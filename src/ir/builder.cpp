@@ -143,11 +143,8 @@ void Builder::set(unsigned slot, Ref v) {
 void Builder::insn(uint64_t pc, unsigned bytes) {
     append(words(Op::kInsn, Type::kVoid, static_cast<uint8_t>(bytes), kNoRef, kNoRef, kNoRef, pc));
     ++f_.guest_insns;
-    if (!f_.ranges.empty() && f_.ranges.back().pc + f_.ranges.back().bytes == pc) {
-        f_.ranges.back().bytes += bytes;
-    } else {
-        f_.ranges.push_back({pc, bytes});
-    }
+    if (GuestRange* r = f_.ranges.empty() ? nullptr : &f_.ranges.back(); r != nullptr && r->pc + r->bytes == pc) r->bytes += bytes;
+    else f_.ranges.push_back({pc, bytes});
 }
 
 Ref Builder::cond(Cond cc, Ref flags) {

@@ -2,6 +2,8 @@
 #include "ir/eval.h"
 
 #include <cstring>
+#include <span>
+#include <string_view>
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
@@ -13,6 +15,13 @@ namespace myna::ir {
 namespace {
 
 using guest::VcpuHeader;
+
+/// The operations' operand counts, close together.
+constexpr uint8_t kArgs[] = {
+#define IR_OP(name, text, result, args, props, doc) static_cast<uint8_t>(std::string_view(args).size()),
+#include "ir/ops.inc"
+#undef IR_OP
+};
 
 V128 read_slot(const guest::Slot& s, const void* state) noexcept {
     V128 v{};
@@ -109,13 +118,15 @@ EvalResult Evaluator::run(const Function& f, void* state, EvalMemory& mem) {
     };
     static constexpr V128 kZero{};
     hdr.pc = f.pc;
-    for (size_t n = 0; n < f.insts.size(); ++n) {
-        const Inst& i = f.insts[n];
-        const unsigned args = info(i.op).arg_count;
-        const V128& a = args > 0 && i.a != kNoRef ? values_[i.a] : kZero;
-        const V128& b = args > 1 && i.b != kNoRef ? values_[i.b] : kZero;
-        const V128& c = args > 2 && i.c != kNoRef ? values_[i.c] : kZero;
-        V128& r = values_[n];
+    const std::span<const Inst> insts(f.insts);
+    V128* const values = values_.data();
+    for (size_t n = 0; n < insts.size(); ++n) {
+        const Inst& i = insts[n];
+        const unsigned args = kArgs[static_cast<unsigned>(i.op)];
+        const V128& a = args > 0 && i.a != kNoRef ? values[i.a] : kZero;
+        const V128& b = args > 1 && i.b != kNoRef ? values[i.b] : kZero;
+        const V128& c = args > 2 && i.c != kNoRef ? values[i.c] : kZero;
+        V128& r = values[n];
         switch (i.op) {
             case Op::kConst: r = scalar(i.imm & low_mask(width_of(i.type))); break;
             case Op::kVConst: r = f.vconsts[i.imm]; break;

@@ -36,7 +36,7 @@ void BlockArena::clear() {
 // ---- the table
 
 namespace {
-constexpr uint64_t kFirstTable = 4096;
+constexpr uint64_t kFirstTable = 1024;
 }
 
 Block* BlockMap::tombstone() noexcept {

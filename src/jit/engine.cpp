@@ -6,6 +6,7 @@
 //
 //   run:  section ─▶ find ─▶ enter ─▶ exit reason ─▶ link / look up / leave
 //                      └ missing: leave section ─▶ lock ─▶ translate ─▶ section ─▶ unlock
+//                                                     └ seen for the first time: unlock ─▶ evaluate once ─▶ find …
 #include "jit/engine.h"
 
 #include <sched.h>
@@ -14,11 +15,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -92,6 +95,8 @@ class JitVcpu final : public Vcpu {
     void set_mode(uint32_t mode);
     Block* block_for(uint64_t pc);
     Block* link(uint64_t stub_data);
+    Stepper& evaluated();
+    ExitReason enter(const Block& b);
     void cache_indirect(const Block& b) noexcept;
 
     JitEngine& engine_;
@@ -127,7 +132,8 @@ class JitEngine final : public Engine {
     Result<persist::SavedBlock> save_block(uint64_t pc, uint32_t mode) override;
     Result<void> load_block(const persist::SavedBlock& block) override;
 
-    /// Under the lock, outside any section: the block at `pc`, translated if need be.
+    /// Under the lock, outside any section: the block at `pc`, translated if need be. nullptr: it is to be evaluated, as it
+    /// was never asked for before.
     Block* find_or_translate(uint64_t pc, uint32_t mode);
 
     const guest::GuestArch& arch_;
@@ -142,7 +148,7 @@ class JitEngine final : public Engine {
     std::unique_ptr<Translator> translator_;
     std::vector<const void*> helpers_;  // GuestArch::helpers' functions by index
     IndirectEntry* empty_ = nullptr;
-    bool chain_ = true, use_indirect_ = true;
+    bool chain_ = true, use_indirect_ = true, interpret_once_ = false;
 
     std::mutex mutex_;                 // translation, links, removal, the list of vCPUs
     std::vector<JitVcpu*> vcpus_;
@@ -155,7 +161,12 @@ class JitEngine final : public Engine {
     void evict();
     void wait_until_left();
     void purge(const std::vector<Block*>& removed);
+    bool first_time(uint64_t pc, uint32_t mode) noexcept;
     std::vector<Block*> removed_;  // scratch
+    /// A bit for each place that was asked for. Places share bits: one that seems seen is only translated early. Never
+    /// cleared, so everything that goes on running is translated.
+    std::array<uint64_t, 1024> seen_{};
+    uint32_t evaluated_ = 0, came_back_ = 0;  // places evaluated once, and places asked for again
     uint64_t generation_ = 1;      // of guest code: raised by each invalidation; under the lock
     std::atomic<uint32_t>* copying_ = nullptr;  // shared with forked children: how many still copy the cache
 };
@@ -203,13 +214,14 @@ void JitVcpu::set_mode(uint32_t mode) {
     own_[0].pc = empty_pc(0);
 }
 
+/// The block at `pc`, in a section; nullptr, outside: to be evaluated.
 Block* JitVcpu::block_for(uint64_t pc) {
     section_.store(engine_.epoch_.load());
     if (Block* b = engine_.map_->find(pc, header().mode)) [[likely]] return b;
     section_.store(0);
     const std::lock_guard lock(engine_.mutex_);
     Block* b = engine_.find_or_translate(pc, header().mode);
-    section_.store(engine_.epoch_.load());
+    if (b != nullptr) section_.store(engine_.epoch_.load());
     return b;
 }
 
@@ -220,7 +232,7 @@ void JitVcpu::cache_indirect(const Block& b) noexcept {
     if (!std::atomic_ref<const bool>(b.valid).load()) purge(b.pc);
 }
 
-/// A direct exit was taken that is not linked. Links it, and gives the block it leads to.
+/// A direct exit was taken that is not linked. Links it, and gives the block it leads to, as block_for does.
 Block* JitVcpu::link(uint64_t stub_data) {
     const auto* data = reinterpret_cast<const x64::ExitStubData*>(stub_data);
     VcpuHeader& h = header();
@@ -231,6 +243,7 @@ Block* JitVcpu::link(uint64_t stub_data) {
     section_.store(0);
     const std::lock_guard lock(engine_.mutex_);
     Block* target = engine_.find_or_translate(h.pc, h.mode);
+    if (target == nullptr) return nullptr;
     section_.store(engine_.epoch_.load());
     if (evictions == engine_.evictions_.load()) {
         engine_.map_->link(*exit, *target);
@@ -239,29 +252,43 @@ Block* JitVcpu::link(uint64_t stub_data) {
     return target;
 }
 
+Stepper& JitVcpu::evaluated() {
+    if (stepper_ == nullptr)
+        stepper_ = std::make_unique<Stepper>(engine_.arch_, engine_.cpu_, engine_.memory_, engine_.opt_.guest_base, engine_.mutex_);
+    return *stepper_;
+}
+
+ExitReason JitVcpu::enter(const Block& b) {
+    VcpuHeader& h = header();
+    if (engine_.log_.on(Log::kExec | Log::kCpu, b.pc)) [[unlikely]] {
+        char line[96];
+        std::snprintf(line, sizeof line, "Trace: %llx [%llx/%x]\n", static_cast<unsigned long long>(b.host),
+                      static_cast<unsigned long long>(b.pc), b.mode);
+        if (engine_.log_.on(Log::kExec)) engine_.log_.write(line);
+        if (engine_.log_.on(Log::kCpu)) engine_.log_.write(engine_.arch_.dump(state_));
+    }
+    h.exit_reason = 0;
+    h.in_code = 1;
+    const auto reason = static_cast<ExitReason>(engine_.translator_->stubs().enter(&h, reinterpret_cast<const void*>(b.host)));
+    h.in_code = 0;
+    return reason;
+}
+
 ExitReason JitVcpu::run() {
     VcpuHeader& h = header();
-    const x64::Stubs& stubs = engine_.translator_->stubs();
-    const Block* next = nullptr;  // where the last exit leads, when that is known; in a section then
+    // Where the last exit leads, when that is known; in a section then, unless it is nullptr: to be evaluated.
+    std::optional<const Block*> next;
     for (;;) {
         if (std::atomic_ref<uint32_t>(h.poll).load(std::memory_order_relaxed) != 0) [[unlikely]] {
             section_.store(0);
             std::atomic_ref<IndirectEntry*>(h.indirect).store(own_);
-            next = nullptr;
             if (std::atomic_ref<uint32_t>(h.poll).exchange(0) & kPollOwner) return ExitReason::kPoll;
+            // What is to be evaluated stays so: asked for again it would seem seen.
+            if (next.has_value() && *next != nullptr) next.reset();
         }
-        const Block* b = next != nullptr ? std::exchange(next, nullptr) : block_for(h.pc);
-        if (engine_.log_.on(Log::kExec | Log::kCpu, b->pc)) [[unlikely]] {
-            char line[96];
-            std::snprintf(line, sizeof line, "Trace: %llx [%llx/%x]\n", static_cast<unsigned long long>(b->host),
-                          static_cast<unsigned long long>(b->pc), b->mode);
-            if (engine_.log_.on(Log::kExec)) engine_.log_.write(line);
-            if (engine_.log_.on(Log::kCpu)) engine_.log_.write(engine_.arch_.dump(state_));
-        }
-        h.exit_reason = 0;
-        h.in_code = 1;
-        const auto reason = static_cast<ExitReason>(stubs.enter(&h, reinterpret_cast<const void*>(b->host)));
-        h.in_code = 0;
+        const Block* b = next.has_value() ? *next : block_for(h.pc);
+        next.reset();
+        const ExitReason reason = b != nullptr ? enter(*b) : evaluated().run_block(state_);
         switch (reason) {
             case ExitReason::kLink:
                 next = link(h.trap_arg);
@@ -270,11 +297,13 @@ ExitReason JitVcpu::run() {
                 if (engine_.use_indirect_ && std::atomic_ref<uint32_t>(h.poll).load() == 0) {
                     std::atomic_ref<IndirectEntry*>(h.indirect).store(own_);
                     next = block_for(h.pc);
-                    cache_indirect(*next);
+                    if (*next != nullptr) cache_indirect(**next);
                 }
                 break;
             case ExitReason::kPoll:
                 break;  // seen at the head of the loop
+            case ExitReason::kNone:
+                break;  // evaluated; pc is the next block's
             case ExitReason::kMode:
                 set_mode(engine_mode());
                 break;
@@ -293,9 +322,7 @@ ExitReason JitVcpu::run() {
 ExitReason JitVcpu::step(ir::EvalMemory* memory) {
     VcpuHeader& h = header();
     if (std::atomic_ref<uint32_t>(h.poll).exchange(0) & kPollOwner) return ExitReason::kPoll;
-    if (stepper_ == nullptr)
-        stepper_ = std::make_unique<Stepper>(engine_.arch_, engine_.cpu_, engine_.memory_, engine_.opt_.guest_base, engine_.mutex_);
-    const ExitReason reason = stepper_->step(state_, memory);
+    const ExitReason reason = evaluated().step(state_, memory);
     if (reason == ExitReason::kMode) {
         set_mode(engine_mode());
         return ExitReason::kNone;
@@ -325,11 +352,11 @@ Result<void> JitEngine::start() {
     if (!host) return std::unexpected(host.error());
     for (const std::string& name : opt_.host_mask)
         if (!host->mask(name)) return fail(ErrorKind::kInvalidArgument, "no such host feature: " + name);
-    static constexpr std::string_view kPasses[] = {"fold", "share", "forward", "if-convert", "unroll", "dead-sets", "fuse", "pin", "chain", "indirect-cache"};
+    static constexpr std::string_view kPasses[] = {"fold", "share", "forward", "if-convert", "unroll", "dead-sets", "fuse", "pin", "chain", "indirect-cache", "interpret-once"};
     for (const std::string& name : opt_.jit_disable)
         if (std::find(std::begin(kPasses), std::end(kPasses), name) == std::end(kPasses))
             return fail(ErrorKind::kInvalidArgument,
-                        "no such part of the translator: " + name + " (fold, share, forward, if-convert, unroll, dead-sets, fuse, pin, chain, indirect-cache)");
+                        "no such part of the translator: " + name + " (fold, share, forward, if-convert, unroll, dead-sets, fuse, pin, chain, indirect-cache, interpret-once)");
     x64::Options codegen;
     codegen.host = *host;
     codegen.guest_base = opt_.guest_base;
@@ -339,6 +366,9 @@ Result<void> JitEngine::start() {
     chain_ = !contains(opt_.jit_disable, "chain") && !log_.on(Log::kNochain);
     use_indirect_ = !contains(opt_.jit_disable, "indirect-cache");
     if (log_.on(Log::kExec | Log::kCpu)) chain_ = use_indirect_ = false;
+    // A log tells of all code that runs.
+    interpret_once_ = opt_.interpret_once && !opt_.one_insn_per_block && !contains(opt_.jit_disable, "interpret-once") &&
+                      !log_.on(Log::kInAsm | Log::kOp | Log::kOpOpt | Log::kOutAsm | Log::kExec | Log::kCpu);
     empty_ = new_indirect_table();
     for (const guest::Helper& helper : arch_.helpers) helpers_.push_back(helper.fn);
     if (auto r = new_fork_counter(); !r) return r;
@@ -347,6 +377,7 @@ Result<void> JitEngine::start() {
 
 Block* JitEngine::find_or_translate(uint64_t pc, uint32_t mode) {
     if (Block* b = map_->find(pc, mode)) return b;
+    if (interpret_once_ && first_time(pc, mode)) return nullptr;
     for (unsigned tries = 0;; ++tries) {
         if (Block* b = translator_->translate(pc, mode)) {
             if (map_->has_old_tables()) {
@@ -358,6 +389,20 @@ Block* JitEngine::find_or_translate(uint64_t pc, uint32_t mode) {
         if (tries > 1) throw std::runtime_error("a block does not fit an empty code cache region");
         evict();
     }
+}
+
+bool JitEngine::first_time(uint64_t pc, uint32_t mode) noexcept {
+    const uint64_t hash = ((pc >> arch_.insn_align_log2) ^ uint64_t{mode} << 40) * 0x9e3779b97f4a7c15;
+    uint64_t& word = seen_[hash >> 54];
+    const uint64_t bit = uint64_t{1} << (hash >> 48 & 63);
+    if ((std::exchange(word, word | bit) & bit) != 0) {
+        ++came_back_;
+        return false;
+    }
+    // Worth it while most places run once. A start of a program is so, its work is not.
+    if (came_back_ > evaluated_ / 2 + 32) return false;
+    ++evaluated_;
+    return true;
 }
 
 void JitEngine::wait_until_left() {
@@ -526,6 +571,7 @@ std::string JitEngine::stats() const {
     const double insns = s.guest_insns != 0 ? static_cast<double>(s.guest_insns) : 1;
     std::snprintf(text, sizeof text,
                   "blocks translated   %llu\n"
+                  "blocks interpreted  %u\n"
                   "guest instructions  %llu (%llu bytes), %.2f a block\n"
                   "IR instructions     %llu, %.2f a guest instruction\n"
                   "host code           %llu bytes, %.2f a guest instruction\n"
@@ -534,7 +580,7 @@ std::string JitEngine::stats() const {
                   "blocks invalidated  %llu\n"
                   "regions evicted     %llu\n"
                   "code cache in use   %zu bytes\n",
-                  static_cast<unsigned long long>(s.blocks), static_cast<unsigned long long>(s.guest_insns),
+                  static_cast<unsigned long long>(s.blocks), evaluated_, static_cast<unsigned long long>(s.guest_insns),
                   static_cast<unsigned long long>(s.guest_bytes), insns / static_cast<double>(std::max<uint64_t>(s.blocks, 1)),
                   static_cast<unsigned long long>(s.ir_insns), static_cast<double>(s.ir_insns) / insns,
                   static_cast<unsigned long long>(s.host_bytes), static_cast<double>(s.host_bytes) / insns,

@@ -43,9 +43,10 @@ struct EngineOptions {
     uint32_t log = 0;                       // Log items
     int log_fd = 2;
     std::vector<AddressRange> log_ranges;   // in_asm, op, op_opt, out_asm, exec, cpu: only of blocks that begin in one; none: all
-    std::vector<std::string> jit_disable;   // fold, share, forward, if-convert, unroll, dead-sets, fuse, pin, chain, indirect-cache
+    std::vector<std::string> jit_disable;   // fold, share, forward, if-convert, unroll, dead-sets, fuse, pin, chain, indirect-cache, interpret-once
     std::vector<std::string> host_mask;     // host features to ignore
     bool one_insn_per_block = false;
+    bool interpret_once = false;            // a block is translated when it runs for the second time (translated code only)
     bool keep_relocations = false;          // save_block() will be asked for
     bool jit_stats = false;
     bool perf_map = false, jitdump = false;

@@ -7,6 +7,15 @@
 
 namespace myna::jit {
 
+namespace {
+/// Nearly always four bytes, for which no function is called.
+void copy(void* out, uint64_t host, unsigned n) noexcept {
+    const auto* from = reinterpret_cast<const void*>(host);
+    if (n == 4) std::memcpy(out, from, 4);
+    else std::memcpy(out, from, n);
+}
+}  // namespace
+
 bool GuestFetcher::open_page(uint64_t page) {
     if (page == page_) return true;
     if (!memory_.executable(page, kGuestPage)) return false;
@@ -16,12 +25,12 @@ bool GuestFetcher::open_page(uint64_t page) {
 }
 
 unsigned GuestFetcher::fetch(uint64_t pc, void* out, unsigned want) {
-    // Nearly always: from the page opened last, next to or among what was read first.
-    if (stops_.empty() && !ranges.empty() && align_down(pc, kGuestPage) == page_ && align_down(pc + want - 1, kGuestPage) == page_) {
+    // Nearly always: next to or among what was read first, on its last page.
+    if (pc + want <= first_limit_) {
         ir::GuestRange& r = ranges.front();
-        if (pc >= r.pc && pc <= r.pc + r.bytes) {
-            std::memcpy(out, reinterpret_cast<const void*>(base_ + pc), want);
-            r.bytes = std::max(r.bytes, static_cast<uint32_t>(pc + want - r.pc));
+        if (const uint64_t at = pc - r.pc; at <= r.bytes) {
+            copy(out, base_ + pc, want);
+            r.bytes = std::max(r.bytes, static_cast<uint32_t>(at + want));
             return want;
         }
     }
@@ -38,16 +47,23 @@ unsigned GuestFetcher::fetch(uint64_t pc, void* out, unsigned want) {
     for (ir::GuestRange& r : ranges) {
         if (pc < r.pc || pc > r.pc + r.bytes) continue;
         r.bytes = std::max(r.bytes, static_cast<uint32_t>(pc + done - r.pc));
+        set_first_limit();
         return done;
     }
     ranges.push_back({pc, done});
+    set_first_limit();
     return done;
+}
+
+void GuestFetcher::set_first_limit() {
+    const ir::GuestRange& r = ranges.front();
+    first_limit_ = stops_.empty() ? align_down(r.pc + r.bytes - 1, kGuestPage) + kGuestPage : 0;
 }
 
 unsigned GuestFetcher::peek(uint64_t pc, void* out, unsigned want) {
     if (align_down(pc, kGuestPage) != page_) return 0;
     const auto n = static_cast<unsigned>(std::min<uint64_t>(want, kGuestPage - (pc & (kGuestPage - 1))));
-    std::memcpy(out, reinterpret_cast<const void*>(base_ + pc), n);
+    copy(out, base_ + pc, n);
     return n;
 }
 

@@ -27,6 +27,7 @@ class GuestFetcher final : public guest::CodeFetcher {
     /// The same, but places where the owner wants to stop are read too.
     void begin_unstopped() {
         page_ = kNone;
+        first_limit_ = 0;
         stops_ = {};
         ranges.clear();
     }
@@ -40,6 +41,8 @@ class GuestFetcher final : public guest::CodeFetcher {
     uint64_t base_;
     uint64_t page_ = kNone;  // the last page found executable
     std::span<const uint64_t> stops_;
+    void set_first_limit();
+    uint64_t first_limit_ = 0;  // the end of the page that the first range ends in; 0: none, or instructions may be hidden
 };
 
 }  // namespace myna::jit

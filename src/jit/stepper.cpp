@@ -10,18 +10,42 @@ namespace myna::jit {
 
 using ir::ExitReason;
 
+void Stepper::lift(uint64_t pc, uint32_t mode, const guest::LiftLimits& limits) {
+    // Runs once: the Builder's passes would cost more than they save.
+    ir::Builder builder(function_, arch_, {.fold = false, .share = false, .forward = false});
+    builder.begin(pc, mode);
+    arch_.lift_block(builder, fetcher_, cpu_, limits);
+}
+
 ExitReason Stepper::step(void* state, ir::EvalMemory* watched) {
-    auto& h = *static_cast<guest::VcpuHeader*>(state);
+    const auto& h = *static_cast<guest::VcpuHeader*>(state);
     {
         const std::lock_guard lock(lock_);
-        ir::Builder builder(function_, arch_, {});
         fetcher_.begin_unstopped();
-        builder.begin(h.pc, h.mode);
         guest::LiftLimits limits;
         limits.max_insns = 1;
-        arch_.lift_block(builder, fetcher_, cpu_, limits);
+        lift(h.pc, h.mode, limits);
     }
     ir::DirectMemory memory(base_);
+    return run(state, watched != nullptr ? *watched : memory);
+}
+
+ExitReason Stepper::run_block(void* state) {
+    const auto& h = *static_cast<guest::VcpuHeader*>(state);
+    {
+        const std::lock_guard lock(lock_);
+        fetcher_.begin();
+        guest::LiftLimits limits;
+        limits.max_side_exits = 0;
+        limits.if_convert = limits.unroll = limits.look_ahead = false;
+        lift(h.pc, h.mode, limits);
+    }
+    ir::DirectMemory memory(base_);
+    return run(state, memory);
+}
+
+ExitReason Stepper::run(void* state, ir::EvalMemory& memory) {
+    auto& h = *static_cast<guest::VcpuHeader*>(state);
     h.exit_reason = 0;
     h.host_mxcsr = _mm_getcsr();
     if (setjmp(fault_) != 0) {
@@ -30,7 +54,7 @@ ExitReason Stepper::step(void* state, ir::EvalMemory* watched) {
         return ExitReason::kFault;
     }
     h.in_code = kInEvaluator;
-    const ir::EvalResult r = evaluator_.run(function_, state, watched != nullptr ? *watched : memory);
+    const ir::EvalResult r = evaluator_.run(function_, state, memory);
     h.in_code = 0;
     h.pc = r.next_pc;
     return r.reason == ExitReason::kLookup || r.reason == ExitReason::kLink ? ExitReason::kNone : r.reason;

@@ -1,4 +1,5 @@
-// Stepper: one guest instruction at a time in the evaluator, on a state that another engine's vCPU owns (debuggers).
+// Stepper: guest code in the evaluator, on a state that a translating engine's vCPU owns: one instruction (debuggers), or
+// one block that may never run again (EngineOptions::interpret_once).
 #pragma once
 
 #include <csetjmp>
@@ -23,10 +24,14 @@ class Stepper {
     /// Runs the instruction at header().pc. kNone: it was executed; kMode and kIcache are the caller's to handle, anything
     /// else is for the owner, as from Vcpu::run. `watched` sees its accesses; nullptr: nobody does.
     ir::ExitReason step(void* state, ir::EvalMemory* watched);
-    /// From the signal handler, with in_code == kInEvaluator: step() returns kFault.
+    /// The same for the block at header().pc, as far as it goes straight on. Stops count: kNoExec there.
+    ir::ExitReason run_block(void* state);
+    /// From the signal handler, with in_code == kInEvaluator: step() or run_block() returns kFault.
     void on_host_fault(void* ucontext) noexcept;
 
   private:
+    void lift(uint64_t pc, uint32_t mode, const guest::LiftLimits& limits);
+    ir::ExitReason run(void* state, ir::EvalMemory& memory);
     [[noreturn]] static void resume_after_fault(Stepper* s) { longjmp(s->fault_, 1); }
 
     const guest::GuestArch& arch_;

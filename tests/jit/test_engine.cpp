@@ -15,7 +15,17 @@
 namespace myna::jit {
 namespace {
 
-TEST_F(EngineTest, ALoopRunsToItsSystemCall) {
+/// Everything here is to hold whether a block is translated at its first run or, EngineOptions::interpret_once, its second.
+class RunTest : public EngineTest, public testing::WithParamInterface<bool> {
+  protected:
+    void start(EngineOptions opt = {}) {
+        opt.interpret_once = GetParam();
+        EngineTest::start(opt);
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Run, RunTest, testing::Bool(), [](const auto& info) { return info.param ? "interpret_once" : "translate"; });
+
+TEST_P(RunTest, ALoopRunsToItsSystemCall) {
     start();
     memory.put(0, {rv::addi(rv::a1, rv::zero, 1000), rv::add(rv::a0, rv::a0, rv::a1), rv::addi(rv::a1, rv::a1, -1),
                    rv::bne(rv::a1, rv::zero, -8), rv::ecall()});
@@ -24,7 +34,52 @@ TEST_F(EngineTest, ALoopRunsToItsSystemCall) {
     EXPECT_EQ(vcpu->header().pc, memory.pc(20));
 }
 
-TEST_F(EngineTest, CallsAndReturnsGoThroughTheIndirectCache) {
+/// The number behind a word of Engine::stats().
+long stat(const Engine& engine, const std::string& name) {
+    const std::string text = engine.stats();
+    const size_t at = text.find(name);
+    return at == std::string::npos ? -1 : std::strtol(text.c_str() + at + name.size(), nullptr, 10);
+}
+
+TEST_P(RunTest, OnlyWhatRunsAgainIsTranslatedWhenAsked) {
+    start();
+    // Straight on over a jump, then a loop of two blocks.
+    memory.put(0, {rv::addi(rv::a0, rv::zero, 5), rv::jal(rv::zero, 60)});
+    memory.put(64, {rv::addi(rv::a1, rv::zero, 10), rv::jal(rv::zero, 60)});
+    memory.put(128, {rv::add(rv::a0, rv::a0, rv::a1), rv::addi(rv::a1, rv::a1, -1), rv::bne(rv::a1, rv::zero, -8), rv::ecall()});
+    EXPECT_EQ(run_from(0), ExitReason::kSyscall);
+    EXPECT_EQ(x(rv::a0), 60u);
+    EXPECT_EQ(vcpu->header().pc, memory.pc(144));
+    if (GetParam()) {
+        EXPECT_EQ(stat(*engine, "blocks interpreted"), 4);  // two that lead to the loop, its first round, what follows it
+        EXPECT_EQ(stat(*engine, "blocks translated"), 1);
+    } else {
+        EXPECT_EQ(stat(*engine, "blocks interpreted"), 0);
+        EXPECT_EQ(stat(*engine, "blocks translated"), 4);
+    }
+    EXPECT_EQ(run_from(0), ExitReason::kSyscall);
+    EXPECT_EQ(x(rv::a0), 60u);
+    EXPECT_EQ(stat(*engine, "blocks translated"), 4);
+}
+
+TEST_P(RunTest, CodeThatKeepsComingBackIsTranslatedAtOnce) {
+    start();
+    // 1,000 functions, each called twice in a row: soon nothing suggests that the next will run only once.
+    constexpr unsigned kCount = 1000;
+    for (unsigned i = 0; i < kCount; ++i) memory.put(4096 + i * 64, {rv::addi(rv::a0, rv::a0, 1), rv::ret()});
+    memory.put(0, {rv::addi(rv::s1, rv::a4, 0), rv::jalr(rv::ra, rv::s1, 0), rv::jalr(rv::ra, rv::s1, 0), rv::addi(rv::s1, rv::s1, 64),
+                   rv::addi(rv::a3, rv::a3, -1), rv::bne(rv::a3, rv::zero, -16), rv::ecall()});
+    x(rv::a3) = kCount;
+    x(rv::a4) = memory.pc(4096);
+    EXPECT_EQ(run_from(0), ExitReason::kSyscall);
+    EXPECT_EQ(x(rv::a0), 2 * kCount);
+    if (GetParam()) {
+        EXPECT_GT(stat(*engine, "blocks interpreted"), 20);
+        EXPECT_LT(stat(*engine, "blocks interpreted"), 200);
+    }
+}
+
+TEST_P(RunTest, CallsAndReturnsGoThroughTheIndirectCache) {
     start();
     memory.put(0, {rv::addi(rv::a1, rv::zero, 100), rv::jal(rv::ra, 16), rv::addi(rv::a1, rv::a1, -1),
                    rv::bne(rv::a1, rv::zero, -8), rv::ecall(), /* 20: */ rv::addi(rv::a0, rv::a0, 3), rv::ret()});
@@ -32,7 +87,7 @@ TEST_F(EngineTest, CallsAndReturnsGoThroughTheIndirectCache) {
     EXPECT_EQ(x(rv::a0), 300u);
 }
 
-TEST_F(EngineTest, InvalidatedCodeIsTranslatedAnew) {
+TEST_P(RunTest, InvalidatedCodeIsTranslatedAnew) {
     start();
     memory.put(0, {rv::addi(rv::a0, rv::zero, 1), rv::jal(rv::zero, 252)});
     memory.put(256, {rv::addi(rv::a0, rv::a0, 10), rv::ecall()});
@@ -45,7 +100,7 @@ TEST_F(EngineTest, InvalidatedCodeIsTranslatedAnew) {
     EXPECT_EQ(x(rv::a0), 21u);
 }
 
-TEST_F(EngineTest, AFenceIMakesNewCodeSeen) {
+TEST_P(RunTest, AFenceIMakesNewCodeSeen) {
     start();
     memory.put(0, {rv::jal(rv::ra, 256), rv::sw(rv::a2, 0, rv::a3), rv::fence_i(), rv::jal(rv::ra, 244), rv::ecall()});
     memory.put(256, {rv::addi(rv::a0, rv::a0, 1), rv::ret()});
@@ -55,7 +110,7 @@ TEST_F(EngineTest, AFenceIMakesNewCodeSeen) {
     EXPECT_EQ(x(rv::a0), 101u);
 }
 
-TEST_F(EngineTest, PagesWithCodeAreAnnounced) {
+TEST_P(RunTest, PagesWithCodeAreAnnounced) {
     start();
     memory.put(4096, {rv::ecall()});
     EXPECT_EQ(run_from(4096), ExitReason::kSyscall);
@@ -63,7 +118,7 @@ TEST_F(EngineTest, PagesWithCodeAreAnnounced) {
     EXPECT_EQ(memory.pages.front(), memory.pc(4096));
 }
 
-TEST_F(EngineTest, FetchingWhereNothingIsExecutableSaysSo) {
+TEST_P(RunTest, FetchingWhereNothingIsExecutableSaysSo) {
     start();
     memory.put(0, {rv::jalr(rv::zero, rv::a0, 0)});
     x(rv::a0) = 0x1000;
@@ -71,7 +126,7 @@ TEST_F(EngineTest, FetchingWhereNothingIsExecutableSaysSo) {
     EXPECT_EQ(vcpu->header().pc, 0x1000u);
 }
 
-TEST_F(EngineTest, ASmallCacheEvictsAndStaysRight) {
+TEST_P(RunTest, ASmallCacheEvictsAndStaysRight) {
     EngineOptions opt;
     opt.cache_bytes = 2 << 20;
     start(opt);
@@ -89,7 +144,7 @@ TEST_F(EngineTest, ASmallCacheEvictsAndStaysRight) {
     EXPECT_EQ(engine->stats().find("regions evicted     0\n"), std::string::npos) << engine->stats();
 }
 
-TEST_F(EngineTest, AnotherThreadStopsAnEndlessLoop) {
+TEST_P(RunTest, AnotherThreadStopsAnEndlessLoop) {
     start();
     memory.put(0, {rv::addi(rv::a0, rv::a0, 1), rv::jal(rv::zero, -4)});
     memory.put(64, {rv::jalr(rv::zero, rv::a1, 0)});
@@ -104,7 +159,7 @@ TEST_F(EngineTest, AnotherThreadStopsAnEndlessLoop) {
     }
 }
 
-TEST_F(EngineTest, ThreadsRunWhileTheirCodeIsInvalidated) {
+TEST_P(RunTest, ThreadsRunWhileTheirCodeIsInvalidated) {
     EngineOptions opt;
     opt.cache_bytes = 2 << 20;
     start(opt);
@@ -138,7 +193,7 @@ void on_segv(int sig, siginfo_t* info, void* uc) {
     if (fault_engine->on_host_fault(*fault_vcpu, sig, info, uc) == Engine::HostFault::kNotOurs) _exit(99);
 }
 
-TEST_F(EngineTest, AFaultLeavesTheStateAtTheInstruction) {
+TEST_P(RunTest, AFaultLeavesTheStateAtTheInstruction) {
     start();
     memory.put(0, {rv::addi(rv::a0, rv::zero, 5), rv::addi(rv::t2, rv::zero, 6), rv::ld(rv::a0, 0, rv::a3),
                    rv::addi(rv::a0, rv::a0, 1), rv::addi(rv::t2, rv::t2, 1), rv::ecall()});
@@ -160,7 +215,7 @@ TEST_F(EngineTest, AFaultLeavesTheStateAtTheInstruction) {
     sigaction(SIGSEGV, &old, nullptr);
 }
 
-TEST_F(EngineTest, AForkedChildHasACacheOfItsOwn) {
+TEST_P(RunTest, AForkedChildHasACacheOfItsOwn) {
     start();
     memory.put(0, {rv::addi(rv::a0, rv::a0, 1), rv::jal(rv::zero, 252)});
     memory.put(256, {rv::addi(rv::a0, rv::a0, 10), rv::ecall()});
@@ -186,7 +241,7 @@ TEST_F(EngineTest, AForkedChildHasACacheOfItsOwn) {
     EXPECT_EQ(status, 0);
 }
 
-TEST_F(EngineTest, AWrongPassNameIsRefusedByName) {
+TEST_P(RunTest, AWrongPassNameIsRefusedByName) {
     auto cpu = kArch.parse_cpu("max");
     EngineOptions opt;
     opt.jit_disable = {"dead-stes"};

@@ -1,5 +1,8 @@
 // Host CPU features by CPUID, and masking them by name.
 #include <cpuid.h>
+#define _Bool bool  // the C library's header is for C
+#include <sys/platform/x86.h>
+#undef _Bool
 
 #include <algorithm>
 #include <cstring>
@@ -14,10 +17,10 @@ namespace {
 struct Regs {
     unsigned a = 0, b = 0, c = 0, d = 0;
 };
-Regs cpuid(unsigned leaf, unsigned sub = 0) {
-    Regs r;
-    if (__get_cpuid_count(leaf, sub, &r.a, &r.b, &r.c, &r.d) == 0) return {};
-    return r;
+/// What the C library read when the program began: the instruction leaves a virtual machine each time, for microseconds.
+Regs cpuid(unsigned index) {
+    const auto& r = __x86_get_cpuid_feature_leaf(index)->cpuid_array;
+    return {r[0], r[1], r[2], r[3]};
 }
 uint64_t xcr0() {
     unsigned lo = 0, hi = 0;
@@ -40,14 +43,15 @@ constexpr Name kNames[] = {
 }  // namespace
 
 Result<HostFeatures> HostFeatures::detect() {
-    const Regs l1 = cpuid(1);
-    const Regs l7 = cpuid(7);
-    const Regs ext = cpuid(0x80000001);
+    const Regs l1 = cpuid(CPUID_INDEX_1);
+    const Regs l7 = cpuid(CPUID_INDEX_7);
+    const Regs ext = cpuid(CPUID_INDEX_80000001);
     const auto has = [](unsigned reg, unsigned n) { return (reg >> n & 1) != 0; };
     if (!has(l1.c, 20) || !has(l1.c, 23) || !has(l1.c, 13)) {  // SSE4.2, POPCNT, CMPXCHG16B
         char brand[49] = {};
         for (unsigned i = 0; i < 3; ++i) {
-            const Regs r = cpuid(0x80000002 + i);
+            Regs r;
+            __get_cpuid(0x80000002 + i, &r.a, &r.b, &r.c, &r.d);
             std::memcpy(brand + 16 * i, &r, 16);
         }
         return fail(ErrorKind::kUnsupported, std::string("the JIT needs a host CPU with SSE4.2, POPCNT and CMPXCHG16B; this is ") + brand);

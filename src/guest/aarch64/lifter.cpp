@@ -61,6 +61,7 @@ Look look(uint32_t raw) {
 }  // namespace
 
 bool Lifter::nzcv_dead_at(uint64_t pc, unsigned budget) {
+    if (!limits_.look_ahead) return false;
     std::array<uint32_t, 8> window{};
     unsigned at = 0, have = 0;
     for (; budget != 0; --budget) {

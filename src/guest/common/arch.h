@@ -84,6 +84,7 @@ struct LiftLimits {
     bool single_insn = false;  // -one-insn-per-tb
     bool system_mode = false;
     bool if_convert = true;    // branches over a few plain instructions become selects
+    bool look_ahead = true;    // flags that the code behind an exit overwrites are not stored
     bool unroll = true;        // a short loop's block goes round more than once; blocks follow a backward jump
 };
 

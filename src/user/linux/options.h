@@ -36,7 +36,7 @@ struct Options {
     std::string gdb;                    // -g, "": none
     bool strace = false;
     std::string log_items, log_file;
-    jit::EngineOptions engine;
+    jit::EngineOptions engine{.interpret_once = true};
 
     std::vector<std::string> own_args;  // the options as they were given: handed on at execve
     std::string traced;                 // how the process is traced that executes this program (trace.h), "": it is not
