@@ -88,23 +88,27 @@ std::vector<std::string> Commands::names() const {
     return out;
 }
 
-Task<Result<json>> Commands::run(std::string name, json arguments) {
+Result<void> Commands::check(std::string_view name, const json& arguments, const std::string& prefix) const {
     const auto at = rows_.find(name);
-    if (at == rows_.end()) co_return std::unexpected(class_error("CommandNotFound", "The command " + name + " has not been found"));
-    const Row& row = at->second;
-    if (arguments.is_null()) arguments = json::object();
-    for (const Argument& a : row.arguments) {
+    if (at == rows_.end()) return std::unexpected(class_error("CommandNotFound", "The command " + std::string(name) + " has not been found"));
+    for (const Argument& a : at->second.arguments) {
         const auto v = arguments.find(a.name);
         if (v == arguments.end()) {
-            if (a.required) co_return wrong("Parameter '" + std::string(a.name) + "' is missing");
+            if (a.required) return wrong("Parameter '" + prefix + std::string(a.name) + "' is missing");
         } else if (!is_of(*v, a.type)) {
-            co_return wrong("Invalid parameter type for '" + std::string(a.name) + "', expected: " + kTypeNames[static_cast<int>(a.type)]);
+            return wrong("Invalid parameter type for '" + prefix + std::string(a.name) + "', expected: " + kTypeNames[static_cast<int>(a.type)]);
         }
     }
-    if (!row.open)
+    if (!at->second.open)
         for (const auto& [key, v] : arguments.items())
-            if (std::ranges::none_of(row.arguments, [&](const Argument& a) { return a.name == key; })) co_return wrong("Parameter '" + key + "' is unexpected");
-    co_return co_await row.run(std::move(arguments));
+            if (std::ranges::none_of(at->second.arguments, [&](const Argument& a) { return a.name == key; })) return wrong("Parameter '" + prefix + key + "' is unexpected");
+    return {};
+}
+
+Task<Result<json>> Commands::run(std::string name, json arguments) {
+    if (arguments.is_null()) arguments = json::object();
+    if (auto r = check(name, arguments); !r) co_return std::unexpected(r.error());
+    co_return co_await rows_.find(name)->second.run(std::move(arguments));
 }
 
 void Commands::emit(const std::string& event, json data) {

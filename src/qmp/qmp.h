@@ -58,6 +58,8 @@ class Commands {
     void add(std::string name, std::vector<Argument> arguments, Run run, bool open = false);
     /// Runs one command after checking its arguments. Errors are worded as scripts expect them.
     Task<Result<json>> run(std::string name, json arguments);
+    /// Checks arguments as run() does. `prefix` stands before names in errors ("actions[0].data.").
+    Result<void> check(std::string_view name, const json& arguments, const std::string& prefix = {}) const;
     /// The names, sorted.
     [[nodiscard]] std::vector<std::string> names() const;
     /// Sends an event to every monitor that negotiated. `data` null: none.

@@ -21,6 +21,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 BIN, SUITE = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2]
@@ -133,13 +134,16 @@ def same_shape(m, cwd):
 
 def answers(top):
     setup = ("qemu-img create -q -f qcow2 a.qcow2 1M; qemu-io -f qcow2 -c 'write -P 1 0 256k' a.qcow2; qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2; "
-             "qemu-io -f qcow2 -c 'write -P 2 128k 256k' b.qcow2; qemu-img create -q -f raw t.raw 1M; qemu-img create -q -f qcow2 o.qcow2 1M; qemu-img create -q -f raw small.raw 64k")
+             "qemu-io -f qcow2 -c 'write -P 2 128k 256k' b.qcow2; qemu-img create -q -f raw t.raw 1M; qemu-img create -q -f qcow2 o.qcow2 1M; qemu-img create -q -f raw small.raw 64k; qemu-img create -q -f raw t2.raw 1M")
 
     def c(command, **a):
         return json.dumps({"execute": command, "arguments": {k.replace("_", "-"): v for k, v in a.items()}})
     unix = {"type": "unix", "data": {"path": "n.sock"}}
     file = lambda name, f: c("blockdev-add", driver="file", node_name=name, filename=f)
     qcow2 = lambda name, f, **a: c("blockdev-add", driver="qcow2", node_name=name, file={"driver": "file", "filename": f}, **a)
+
+    def act(*actions, grouped=False):
+        return c("transaction", actions=[{"type": t, "data": d} for t, d in actions], **({"properties": {"completion-mode": "grouped"}} if grouped else {}))
     scripts = {
         "grammar": [c("foo"), "{'execute': 'query-block-exports', 'id': 'x\\'y'}", '{"execute": 5}', '{"arguments": {}}', '{"execute": "query-jobs", "bogus": 1}', '{"execute": "query-jobs", "arguments": []}', "[]",
                     c("query-jobs", bogus=1), c("blockdev-del"), c("blockdev-del", node_name=7), c("qmp_capabilities"), '{"execute": "query-jobs", "id": {"a": [1]}}'],
@@ -167,6 +171,24 @@ def answers(top):
                     c("block-dirty-bitmap-add", node="zz", name="g"), c("query-named-block-nodes", flat=True), c("block-dirty-bitmap-disable", node="a", name="b0"), c("block-dirty-bitmap-clear", node="a", name="b0"),
                     c("block-dirty-bitmap-remove", node="a", name="zz"), c("block-dirty-bitmap-add", node="a", name="p", persistent=True), c("block-dirty-bitmap-merge", node="a", target="b0", bitmaps=["p"]),
                     c("block-dirty-bitmap-merge", node="a", target="b0", bitmaps=["zz"]), c("block-dirty-bitmap-remove", node="a", name="b0"), c("block-dirty-bitmap-remove", node="a", name="p")],
+        "transaction": [qcow2("a", "a.qcow2"), qcow2("o", "o.qcow2", backing=None), file("t", "t.raw"), act(), act(("abort", {})), act(("what", {})), c("transaction"), c("transaction", actions=[{"type": "abort"}]), c("transaction", actions=[1]),
+                        c("transaction", actions=[{"type": "abort", "data": {}}], properties={"completion-mode": "what"}), act(("block-dirty-bitmap-add", {"node": "a"})), act(("block-dirty-bitmap-add", {"node": "a", "name": 1})),
+                        act(("block-dirty-bitmap-add", {"node": "a", "name": "x", "zz": 1})), act(("blockdev-del", {"node-name": "a"})),
+                        # nothing of it happens
+                        act(("block-dirty-bitmap-add", {"node": "a", "name": "b0"}), ("abort", {})), act(("block-dirty-bitmap-add", {"node": "a", "name": "p", "persistent": True}), ("block-dirty-bitmap-clear", {"node": "a", "name": "zz"})),
+                        act(("blockdev-snapshot", {"node": "a", "overlay": "o"}), ("abort", {})), act(("blockdev-snapshot-internal-sync", {"device": "a", "name": "one"}), ("abort", {})),
+                        act(("blockdev-backup", {"job-id": "k", "device": "a", "target": "t", "sync": "full"}), ("abort", {})), ["JOB_STATUS_CHANGE", "null"], c("query-jobs"), c("query-named-block-nodes", flat=True),
+                        # all of it does
+                        act(("block-dirty-bitmap-add", {"node": "a", "name": "b0"}), ("block-dirty-bitmap-add", {"node": "a", "name": "b1", "disabled": True}), ("block-dirty-bitmap-merge", {"node": "a", "target": "b1", "bitmaps": ["b0"]}),
+                            ("block-dirty-bitmap-disable", {"node": "a", "name": "b0"}), ("block-dirty-bitmap-enable", {"node": "a", "name": "b1"}), ("block-dirty-bitmap-clear", {"node": "a", "name": "b1"})), c("query-named-block-nodes", flat=True),
+                        act(("block-dirty-bitmap-enable", {"node": "a", "name": "b0"}), ("block-dirty-bitmap-disable", {"node": "a", "name": "b1"}), ("block-dirty-bitmap-remove", {"node": "a", "name": "b1"}), ("abort", {})), c("query-named-block-nodes", flat=True),
+                        act(("block-dirty-bitmap-remove", {"node": "a", "name": "b1"}), ("block-dirty-bitmap-remove", {"node": "a", "name": "b0"})), c("query-named-block-nodes", flat=True),
+                        act(("blockdev-backup", {"job-id": "k", "device": "a", "target": "t", "sync": "full"})), ["JOB_STATUS_CHANGE", "null"],
+                        act(("blockdev-snapshot", {"node": "a", "overlay": "o"}))],
+        "grouped": [qcow2("a", "a.qcow2"), qcow2("o", "o.qcow2", backing=None), file("t", "t.raw"), file("s", "t2.raw"),
+                    act(("blockdev-snapshot", {"node": "a", "overlay": "o"}), grouped=True), act(("block-dirty-bitmap-add", {"node": "a", "name": "b0"}), grouped=True),
+                    act(("blockdev-backup", {"job-id": "k", "device": "a", "target": "t", "sync": "full", "auto-finalize": False}), grouped=True),
+                    ["BLOCK_JOB_PENDING"], c("job-finalize", id="k"), ["JOB_STATUS_CHANGE", "null"]],
         "snapshots": [qcow2("a", "a.qcow2"), qcow2("o", "o.qcow2", backing=None), c("blockdev-snapshot", node="a", overlay="o"), c("blockdev-snapshot", node="a", overlay="o"),
                       c("blockdev-snapshot-internal-sync", device="o", name="one"), c("blockdev-snapshot-delete-internal-sync", device="o", name="two")],
         "create": [c("blockdev-create", job_id="cr", options={"driver": "file", "filename": "n.raw", "size": 1048576}), ["JOB_STATUS_CHANGE", "concluded"], c("query-jobs"), c("job-dismiss", id="cr"), file("n", "n.raw"),
@@ -220,6 +242,10 @@ class Load:
         elif self.h.pread(n, at) != self.shadow[at:at + n]:
             problems.append(f"reading {n} bytes at {at} during a job gave something else than was written")
 
+    def steps_until(self, stop):
+        while not stop.is_set():
+            self.step()
+
     def close(self):
         self.h.shutdown()
 
@@ -236,12 +262,12 @@ def jobs(top):
     r = random.Random(seed)
     size = 8 << 20
     for number in range(rounds):
-        for kind in ("mirror", "mirror-blocking", "mirror-cancel", "mirror-top", "backup", "backup-cancel", "incremental", "stream", "stream-base", "commit-active", "commit-middle"):
+        for kind in ("mirror", "mirror-blocking", "mirror-cancel", "mirror-top", "backup", "backup-cancel", "incremental", "transaction", "grouped", "stream", "stream-base", "commit-active", "commit-middle"):
             cwd = top / f"{kind}-{number}"
             cwd.mkdir()
             sh(f"qemu-img create -q -f qcow2 base.qcow2 {size}; qemu-io -f qcow2 -c 'write -P 0x11 0 3M' -c 'write -P 0x12 5M 1M' base.qcow2; qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 mid.qcow2; "
                "qemu-io -f qcow2 -c 'write -P 0x21 1M 1M' -c 'write -z 5M 512k' mid.qcow2; qemu-img create -q -f qcow2 -b mid.qcow2 -F qcow2 top.qcow2; qemu-io -f qcow2 -c 'write -P 0x31 1536k 1M' top.qcow2; "
-               f"qemu-img create -q -f qcow2 t.qcow2 {size}; qemu-img create -q -f raw t.raw {size}; qemu-img create -q -f qcow2 inc.qcow2 {size}", cwd)
+               f"qemu-img create -q -f qcow2 t.qcow2 {size}; qemu-img create -q -f raw t.raw {size}; qemu-img create -q -f raw bad.raw {size}; qemu-img create -q -f qcow2 inc.qcow2 {size}", cwd)
             d = Daemon(OURS, cwd)
             for name in ("base", "mid", "top"):
                 d.good("blockdev-add", driver="qcow2", node_name=name, file={"driver": "file", "filename": f"{name}.qcow2"}, backing={"base": None, "mid": "base", "top": "mid"}[name])
@@ -273,6 +299,34 @@ def jobs(top):
                     load.step()
                 before = bytes(load.shadow)
                 d.good("blockdev-backup", device="top", target=target, sync="incremental", bitmap="b", **common)
+            elif kind == "transaction":
+                # A full backup and the bitmap begin at one moment, while the client writes: the next backup misses nothing.
+                target = "u"
+                stop, crowd = threading.Event(), Load(f"nbd+unix:///disk?socket={cwd}/n.sock", size, r.getrandbits(32))
+                thread = threading.Thread(target=crowd.steps_until, args=(stop,))
+                thread.start()
+                d.good("transaction", actions=[{"type": "block-dirty-bitmap-add", "data": {"node": "top", "name": "b", "persistent": bool(r.randrange(2))}},
+                                               {"type": "blockdev-backup", "data": {"job-id": "full", "device": "top", "target": target, "sync": "full"}}])
+                d.wait("JOB_STATUS_CHANGE", id="full", status="null")
+                stop.set()
+                thread.join()
+                crowd.close()
+                load.shadow = bytearray(load.h.pread(size, 0))
+                before = bytes(load.shadow)
+                d.events = []
+                d.good("blockdev-backup", device="top", target=target, sync="incremental", bitmap="b", **common)
+            elif kind == "grouped":
+                # One of two fails, which ends the other one, too.
+                target = "u"
+                d.good("blockdev-add", driver="raw", node_name="bad", file={"driver": "blkdebug", "image": {"driver": "file", "filename": "bad.raw"}, "inject-error": [{"event": "none", "iotype": "write", "sector": 4096}]})
+                d.good("transaction", properties={"completion-mode": "grouped"}, actions=[{"type": "blockdev-backup", "data": {"job-id": i, "device": "base" if i == "two" else "top", "target": t, "sync": "full"}} for i, t in (("one", "bad"), ("two", "t"))])
+                for i in ("one", "two"):
+                    d.wait("JOB_STATUS_CHANGE", id=i, status="null")
+                ended = {e["data"]["device"]: e["event"] for e in d.events if e["event"] in ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED")}
+                expect("grouped: ends", ended, {"one": "BLOCK_JOB_COMPLETED", "two": "BLOCK_JOB_CANCELLED"})
+                d.events = []
+                before = bytes(load.shadow)
+                d.good("blockdev-backup", device="top", target=target, sync="full", **common)
             elif kind == "stream":
                 d.good("block-stream", device="top", **common)
             elif kind == "stream-base":
@@ -317,7 +371,7 @@ def jobs(top):
                     result = content("t.qcow2", "qcow2", cwd)
                 if result != load.shadow:
                     problems.append(f"{kind}: the target is not what the client wrote")
-            elif kind in ("backup", "incremental"):
+            elif kind in ("backup", "incremental", "transaction", "grouped"):
                 if content("t.raw", "raw", cwd) != before:
                     problems.append(f"{kind}: the target is not the source as it was at the beginning")
             if kind == "stream":

@@ -31,21 +31,27 @@ class Backup final : public WatchingJob {
         todo_.words.assign((todo_.count + 63) / 64, 0);
     }
 
+    /// From one moment on: nothing is under way in the source when watching begins.
+    Task<Result<void>> begin() override {
+        if (a_.changes) {
+            auto bits = co_await a_.changes->take();
+            if (!bits) co_return std::unexpected(bits.error());
+            taken_ = std::move(*bits);
+            for (uint64_t i = 0; i < taken_->count; ++i)
+                if (taken_->get(i)) mark(i * taken_->granularity, taken_->granularity);
+        } else {
+            for (uint64_t i = 0; i < todo_.count; ++i) todo_.words[i / 64] |= uint64_t{1} << (i % 64);
+        }
+        begin_watching();
+        begun_ = true;
+        co_return Result<void>{};
+    }
+
   protected:
     Task<Result<void>> run() override {
-        {
-            // From one moment on: nothing is under way in the source when watching begins.
+        if (!begun_) {
             const auto still = co_await hold_users(graph_, *a_.source);
-            if (a_.changes) {
-                auto bits = co_await a_.changes->take();
-                if (!bits) co_return std::unexpected(bits.error());
-                taken_ = std::move(*bits);
-                for (uint64_t i = 0; i < taken_->count; ++i)
-                    if (taken_->get(i)) mark(i * taken_->granularity, taken_->granularity);
-            } else {
-                for (uint64_t i = 0; i < todo_.count; ++i) todo_.words[i / 64] |= uint64_t{1} << (i % 64);
-            }
-            begin_watching();
+            if (auto r = co_await begin(); !r) co_return r;
         }
         if (a_.sync == BackupArgs::Sync::kTop)
             if (auto r = co_await leave_out_what_is_behind(); !r) co_return r;
@@ -76,7 +82,7 @@ class Backup final : public WatchingJob {
     }
     Task<Result<void>> finish() override { co_return co_await a_.target->flush(); }
     Task<void> clean(bool good) override {
-        co_await end_watching();
+        if (begun_) co_await end_watching();
         if (taken_ && (a_.keep == BackupArgs::Keep::kNever || (a_.keep == BackupArgs::Keep::kOnSuccess && !good))) {
             (void)co_await a_.changes->give_back(std::move(*taken_));
         } else if (taken_ && !good) {  // always: what was not copied counts as changed still
@@ -147,6 +153,7 @@ class Backup final : public WatchingJob {
     uint64_t cluster_;
     BitmapBits todo_;
     std::optional<BitmapBits> taken_;
+    bool begun_ = false;
 };
 
 }  // namespace

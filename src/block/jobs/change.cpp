@@ -1,12 +1,15 @@
 #include "block/jobs/change.h"
 
+#include <algorithm>
+
 #include "block/graph/backend.h"
 
 namespace myna::block::jobs {
 
-Task<Stillness> hold_users(Graph& graph, const Node& node) {
+Task<Stillness> hold_users(Graph& graph, const Node& node, std::vector<const Node*> held) {
     Stillness out;
-    for (const NodePtr& n : graph.users_of(node)) out.push_back(co_await n->drain());
+    for (const NodePtr& n : graph.users_of(node))
+        if (std::ranges::find(held, n.get()) == held.end()) out.push_back(co_await n->drain());
     co_return out;
 }
 

@@ -10,7 +10,8 @@ namespace myna::block::jobs {
 
 /// While it lives no user of the node has a request under way, and new ones wait.
 using Stillness = std::vector<io::SharedMutex::Guard>;
-Task<Stillness> hold_users(Graph& graph, const Node& node);
+/// `held`: nodes that the caller holds already.
+Task<Stillness> hold_users(Graph& graph, const Node& node, std::vector<const Node*> held = {});
 
 /// Every user of `from` but `except` uses `to` from now on. They are held still.
 void replace(Graph& graph, const NodePtr& from, const NodePtr& to, const Node* except = nullptr);

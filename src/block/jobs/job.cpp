@@ -101,6 +101,10 @@ Result<void> Job::finalize() {
     if (auto r = verb("finalize", kOnlyPending); !r) return r;
     finalizing_ = true;
     wake();
+    for (const auto& j : group()) {
+        j->finalizing_ = true;
+        j->wake();
+    }
     return {};
 }
 
@@ -115,6 +119,38 @@ Task<Result<void>> Job::wait() {
     while (status_ != Status::kConcluded && status_ != Status::kNull) co_await sleep_until_woken();
     if (error_) co_return std::unexpected(*error_);
     co_return Result<void>{};
+}
+
+// ---- groups
+
+void Job::join(const std::shared_ptr<Job>& job, std::shared_ptr<JobGroup> group) {
+    group->members.push_back(job);
+    job->group_ = std::move(group);
+}
+
+std::vector<std::shared_ptr<Job>> Job::group() const {
+    std::vector<std::shared_ptr<Job>> out;
+    if (group_)
+        for (const auto& m : group_->members)
+            if (auto j = m.lock()) out.push_back(std::move(j));
+    return out;
+}
+
+Task<void> Job::wait_for_group() {
+    for (const auto& j : group()) j->wake();
+    const auto all_can_end = [this] {
+        return std::ranges::all_of(group(), [](const auto& j) { return j->status_ >= Status::kWaiting; });
+    };
+    while (!cancelled_ && !all_can_end()) co_await sleep_until_woken();
+}
+
+void Job::fail_group() {
+    for (const auto& j : group()) {
+        if (j.get() == this || j->status_ >= Status::kAborting) continue;
+        j->cancelled_ = true;
+        j->paused_ = false;
+        j->wake();
+    }
 }
 
 // ---- while it runs
@@ -190,6 +226,15 @@ void Job::start(const std::shared_ptr<Job>& job, Listener* listener) {
     job->reactor_.spawn(main(job));
 }
 
+Task<void> Job::abandon(Listener* listener) {
+    listener_ = listener;
+    set_status(Status::kCreated);
+    set_status(Status::kAborting);
+    co_await clean(false);
+    set_status(Status::kConcluded);
+    set_status(Status::kNull);
+}
+
 Task<void> Job::main(std::shared_ptr<Job> job) {
     Job& j = *job;
     j.set_status(Status::kRunning);
@@ -200,15 +245,19 @@ Task<void> Job::main(std::shared_ptr<Job> job) {
     if (r && j.cancelled_) r = stopped();
     if (r) {
         j.set_status(Status::kWaiting);
-        j.set_status(Status::kPending);
-        if (!j.options_.auto_finalize) {
-            if (j.listener_ != nullptr) j.listener_->pending(j);
-            while (!j.finalizing_ && !j.cancelled_) co_await j.sleep_until_woken();
-        }
+        co_await j.wait_for_group();
+        if (!j.cancelled_) j.set_status(Status::kPending);
+        if (!j.options_.auto_finalize && !j.cancelled_ && j.listener_ != nullptr) j.listener_->pending(j);
+        const auto others = j.group();
+        const bool waits = !j.options_.auto_finalize || std::ranges::any_of(others, [](const auto& o) { return !o->options_.auto_finalize; });
+        while (waits && !j.finalizing_ && !j.cancelled_) co_await j.sleep_until_woken();
         if (j.cancelled_) r = stopped();
         else r = co_await j.finish();
     }
-    if (!r) j.set_status(Status::kAborting);
+    if (!r) {
+        j.set_status(Status::kAborting);
+        j.fail_group();
+    }
     co_await j.clean(r.has_value());
     if (!r) j.error_ = r.error();
     if (j.listener_ != nullptr) j.listener_->ended(j);

@@ -57,6 +57,12 @@ class Listener {
     virtual void ended(const Job&) {}
 };
 
+/// Jobs that end together: none ends well before all can, and where one fails or is cancelled, all are. One finalize() is
+/// for all of them.
+struct JobGroup {
+    std::vector<std::weak_ptr<Job>> members;
+};
+
 class Job {
   public:
     Job(io::Reactor& reactor, std::string_view type, JobOptions options) : reactor_(reactor), type_(type), options_(std::move(options)), slots_(reactor, kCopies) {}
@@ -64,6 +70,13 @@ class Job {
     Job(const Job&) = delete;
     Job& operator=(const Job&) = delete;
 
+    /// Before start(): from this moment on it hears of changes. The caller holds still who uses what the job works on. Without
+    /// it the job finds a moment of its own.
+    virtual Task<Result<void>> begin() { co_return Result<void>{}; }
+    /// Instead of start(): gives up what begin() and the job's making took.
+    Task<void> abandon(Listener* listener);
+    /// Before start(). All members join before any starts.
+    static void join(const std::shared_ptr<Job>& job, std::shared_ptr<JobGroup> group);
     /// Begins. The job keeps itself until it is null; `listener` must live as long.
     static void start(const std::shared_ptr<Job>& job, Listener* listener);
 
@@ -132,6 +145,10 @@ class Job {
     static Task<void> main(std::shared_ptr<Job> job);
     static Task<void> run_copy(Job& job, Task<void> copy);
     void set_status(Status s);
+    /// The members of its group; itself where it has none.
+    [[nodiscard]] std::vector<std::shared_ptr<Job>> group() const;
+    Task<void> wait_for_group();
+    void fail_group();
     Result<void> verb(std::string_view name, std::span<const Status> allowed) const;
 
     std::string type_;
@@ -145,6 +162,7 @@ class Job {
     io::Semaphore slots_;
     unsigned copies_ = 0;
     std::vector<std::coroutine_handle<>> sleepers_;
+    std::shared_ptr<JobGroup> group_;
 };
 using JobPtr = std::shared_ptr<Job>;
 

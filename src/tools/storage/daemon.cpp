@@ -35,6 +35,7 @@ Daemon::Daemon(io::Reactor& r) : reactor(r), graph(r) {
     add_export_commands();
     add_job_commands();
     add_bitmap_commands();
+    add_transaction_commands();
     add_object_commands();
     commands.add("query-version", {}, [](json) -> Task<Result<json>> { co_return qmp::version(); });
     commands.add("query-commands", {}, [this](json) -> Task<Result<json>> {

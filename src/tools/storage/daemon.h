@@ -14,6 +14,7 @@
 
 #include "block/graph/backend.h"
 #include "block/graph/graph.h"
+#include "block/jobs/change.h"
 #include "block/jobs/jobs.h"
 #include "nbd/server/server.h"
 #include "qmp/qmp.h"
@@ -38,6 +39,14 @@ class MemoryBitmap final : public block::Watcher {
     std::string name;
     block::BitmapBits bits;
     bool enabled = true, busy = false;
+};
+
+/// What the actions of a transaction did so far, how it is undone (last first), and what is left to do when all went well.
+struct Transaction {
+    bool whole = false;                       // several actions at one moment: jobs begin at once, and start at the end
+    std::vector<const block::Node*> held;     // exports that are held still until the end
+    std::shared_ptr<block::jobs::JobGroup> group;
+    std::vector<std::function<Task<void>()>> undo, commit;
 };
 
 class Daemon : private block::jobs::Listener {
@@ -72,6 +81,7 @@ class Daemon : private block::jobs::Listener {
     void add_export_commands();    // exports.cpp
     void add_job_commands();       // jobs.cpp
     void add_bitmap_commands();    // bitmaps.cpp
+    void add_transaction_commands();  // transaction.cpp
     void add_object_commands();    // objects of --object and QMP
 
     // ---- nodes.cpp
@@ -84,6 +94,19 @@ class Daemon : private block::jobs::Listener {
     /// Errors say whether the argument could have been the name of a device, too.
     Result<NodePtr> node_of(const std::string& name, bool or_device = true);
     [[nodiscard]] json bitmaps_of(const block::Node& n, const std::vector<block::BitmapInfo>& persistent) const;
+
+    // ---- transaction.cpp
+    using ActionRun = std::function<Task<Result<void>>(Daemon&, json, Transaction&)>;
+    /// A command that a transaction may contain.
+    void add_action(const std::string& name, std::vector<Argument> arguments, ActionRun run);
+    Task<Result<void>> hold_all(const json& actions, Transaction& t, block::jobs::Stillness& still);
+    Task<Result<json>> transaction(json a);
+
+    // ---- snapshots.cpp
+    Task<Result<void>> put_over(NodePtr node, NodePtr overlay, Transaction& t);
+    Task<Result<void>> snapshot(json a, Transaction& t);
+    Task<Result<void>> snapshot_sync(json a, Transaction& t);
+    Task<Result<void>> snapshot_internal(json a, Transaction& t);
 
     // ---- exports.cpp
     Task<Result<json>> server_start(json a);
@@ -100,7 +123,8 @@ class Daemon : private block::jobs::Listener {
     Result<block::jobs::JobPtr> job_of(const std::string& id, bool block_job);
     Task<Result<json>> blockdev_create(json a);
     Task<Result<void>> create_image(std::string driver, block::CreateOptions c, std::string node);
-    Task<Result<json>> backup(json a);
+    Task<Result<void>> backup(json a, Transaction& t);
+    Task<Result<block::jobs::JobPtr>> make_backup(json a);
     Result<json> mirror(const json& a);
     Result<json> stream(const json& a);
     Result<json> commit(const json& a);
@@ -113,15 +137,19 @@ class Daemon : private block::jobs::Listener {
 
     // ---- bitmaps.cpp
     MemoryBitmap* bitmap(const block::Node& n, std::string_view name) const;
-    Task<Result<json>> bitmap_add(json a);
-    Task<Result<json>> bitmap_change(json a, std::string what);
-    Task<Result<json>> bitmap_merge(json a);
+    Task<Result<void>> bitmap_add(json a, Transaction& t);
+    Task<Result<void>> bitmap_change(json a, std::string what, Transaction& t);
+    Task<Result<void>> bitmap_remove(json a, Transaction& t);
+    Task<Result<void>> bitmap_merge(json a, Transaction& t);
+    /// Sets a bitmap back to what it was.
+    Task<void> restore_bits(NodePtr n, std::string name, block::BitmapBits bits);
     Task<Result<block::BitmapBits>> bits_of(NodePtr n, std::string name);
 
     /// A command whose work is done at once.
     void add(std::string name, std::vector<Argument> arguments, Result<json> (Daemon::*run)(const json&));
     void add(std::string name, std::vector<Argument> arguments, Task<Result<json>> (Daemon::*run)(json), bool open = false);
 
+    std::map<std::string, ActionRun> actions_;
     std::map<std::string, OwnedNode> owned_;
     std::unique_ptr<nbd::Server> server_;
     std::vector<int> listeners_;

@@ -125,7 +125,24 @@ Result<JobPtr> Daemon::job_of(const std::string& id, bool block_job) {
     return wrong("Job not found");
 }
 
-Task<Result<json>> Daemon::backup(json a) {
+Task<Result<void>> Daemon::backup(json a, Transaction& t) {
+    auto job = co_await make_backup(std::move(a));
+    if (!job) co_return std::unexpected(job.error());
+    jobs_[(*job)->id()] = *job;
+    t.undo.push_back([this, j = *job]() -> Task<void> {
+        co_await j->abandon(this);
+    });
+    if (t.whole)
+        if (auto r = co_await (*job)->begin(); !r) co_return r;
+    if (t.group) Job::join(*job, t.group);
+    t.commit.push_back([this, j = *job]() -> Task<void> {
+        Job::start(j, this);
+        co_return;
+    });
+    co_return Result<void>{};
+}
+
+Task<Result<JobPtr>> Daemon::make_backup(json a) {
     auto o = job_options(a);
     if (!o) co_return std::unexpected(o.error());
     auto source = node_of(text_of(a, "device"));
@@ -159,7 +176,7 @@ Task<Result<json>> Daemon::backup(json a) {
     } else if (!name.empty()) {
         co_return fail(ErrorKind::kUnsupported, "a bitmap with sync mode '" + sync + "' is not supported");
     }
-    co_return start_job(make_backup(graph, std::move(*o), std::move(b)));
+    co_return block::jobs::make_backup(graph, std::move(*o), std::move(b));
 }
 
 Result<json> Daemon::mirror(const json& a) {
@@ -303,8 +320,8 @@ Task<Result<json>> Daemon::blockdev_create(json a) {
 }
 
 void Daemon::add_job_commands() {
-    add("blockdev-backup", with_common({{"device", T::kString, true}, {"target", T::kString, true}, {"sync", T::kString, true}, {"bitmap", T::kString}, {"bitmap-mode", T::kString}, {"compress", T::kBool},
-                                        {"on-source-error", T::kString}, {"on-target-error", T::kString}}), &Daemon::backup);
+    add_action("blockdev-backup", with_common({{"device", T::kString, true}, {"target", T::kString, true}, {"sync", T::kString, true}, {"bitmap", T::kString}, {"bitmap-mode", T::kString}, {"compress", T::kBool},
+                                        {"on-source-error", T::kString}, {"on-target-error", T::kString}}), [](Daemon& d, json a, Transaction& t) { return d.backup(std::move(a), t); });
     add("blockdev-mirror", with_common({{"device", T::kString, true}, {"target", T::kString, true}, {"sync", T::kString, true}, {"replaces", T::kString}, {"granularity", T::kNumber}, {"buf-size", T::kNumber},
                                         {"on-source-error", T::kString}, {"on-target-error", T::kString}, {"copy-mode", T::kString}}), &Daemon::mirror);
     add("block-stream", with_common({{"device", T::kString, true}, {"base", T::kString}, {"base-node", T::kString}, {"bottom", T::kString}, {"backing-file", T::kString}, {"on-error", T::kString}}), &Daemon::stream);

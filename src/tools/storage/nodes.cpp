@@ -1,6 +1,7 @@
 // blockdev-*: nodes that commands open, describe, resize and close.
 #include <algorithm>
 #include <cerrno>
+#include <ranges>
 
 #include "block/graph/image_info.h"
 #include "block/jobs/change.h"
@@ -162,7 +163,7 @@ Task<Result<json>> Daemon::blockdev_reopen(json a) {
 
 json Daemon::bitmaps_of(const block::Node& n, const std::vector<block::BitmapInfo>& persistent) const {
     json out = json::array();
-    for (const auto& b : bitmaps_) {
+    for (const auto& b : bitmaps_ | std::views::reverse) {
         if (b->node.get() != &n) continue;
         uint64_t count = 0;
         for (uint64_t i = 0; i < b->bits.count; ++i) count += b->bits.get(i);
