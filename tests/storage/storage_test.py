@@ -305,8 +305,8 @@ def jobs(top):
                 stop, crowd = threading.Event(), Load(f"nbd+unix:///disk?socket={cwd}/n.sock", size, r.getrandbits(32))
                 thread = threading.Thread(target=crowd.steps_until, args=(stop,))
                 thread.start()
-                d.good("transaction", actions=[{"type": "block-dirty-bitmap-add", "data": {"node": "top", "name": "b", "persistent": bool(r.randrange(2))}},
-                                               {"type": "blockdev-backup", "data": {"job-id": "full", "device": "top", "target": target, "sync": "full"}}])
+                d.good("transaction", actions=[{"type": "blockdev-backup", "data": {"job-id": "full", "device": "top", "target": target, "sync": "full"}},
+                                               {"type": "block-dirty-bitmap-add", "data": {"node": "top", "name": "b", "persistent": bool(r.randrange(2))}}])
                 d.wait("JOB_STATUS_CHANGE", id="full", status="null")
                 stop.set()
                 thread.join()
