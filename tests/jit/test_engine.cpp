@@ -79,6 +79,26 @@ TEST_P(RunTest, CodeThatKeepsComingBackIsTranslatedAtOnce) {
     }
 }
 
+TEST_P(RunTest, AReservationHoldsBetweenEvaluatedAndTranslatedCode) {
+    start();
+    // lr.d in one block, sc.d in the next; whichever half ran before is translated, the other evaluated.
+    const auto lr_d = [](rv::Reg rd, rv::Reg rs1) { return 0x1000302fu | rs1 << 15 | rd << 7; };
+    const auto sc_d = [](rv::Reg rd, rv::Reg rs2, rv::Reg rs1) { return 0x1800302fu | rs2 << 20 | rs1 << 15 | rd << 7; };
+    for (const uint64_t first : {0u, 64u}) {
+        const uint64_t at = 8192 + first * 64;
+        memory.put(at, {lr_d(rv::a0, rv::a1), rv::addi(rv::a0, rv::a0, 1), rv::jal(rv::zero, 56)});
+        memory.put(at + 64, {sc_d(rv::a2, rv::a0, rv::a1), rv::ecall()});
+        uint64_t word = 41;
+        x(rv::a1) = reinterpret_cast<uint64_t>(&word);
+        EXPECT_EQ(run_from(at + first), ExitReason::kSyscall);  // from 0 both halves, from 64 only the second: no reservation
+        EXPECT_EQ(x(rv::a2), first == 0 ? 0u : 1u);
+        word = 41;
+        EXPECT_EQ(run_from(at), ExitReason::kSyscall);
+        EXPECT_EQ(x(rv::a2), 0u);
+        EXPECT_EQ(word, 42u);
+    }
+}
+
 TEST_P(RunTest, CallsAndReturnsGoThroughTheIndirectCache) {
     start();
     memory.put(0, {rv::addi(rv::a1, rv::zero, 100), rv::jal(rv::ra, 16), rv::addi(rv::a1, rv::a1, -1),
