@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "qmp/schema.h"
+
 namespace myna::qmp {
 
 namespace {
@@ -80,7 +82,7 @@ json error_object(const Error& e) {
 
 json version() { return {{"qemu", {{"major", 7}, {"minor", 2}, {"micro", 0}}}, {"package", "Myna 0.1"}}; }
 
-void Commands::add(std::string name, std::vector<Argument> arguments, Run run, bool open) { rows_[std::move(name)] = {std::move(arguments), std::move(run), open}; }
+void Commands::add(std::string name, std::vector<Argument> arguments, Run run, bool open) { rows_[std::move(name)] = {.arguments = std::move(arguments), .run = std::move(run), .open = open}; }
 
 std::vector<std::string> Commands::names() const {
     std::vector<std::string> out;
@@ -109,6 +111,30 @@ Task<Result<json>> Commands::run(std::string name, json arguments) {
     if (arguments.is_null()) arguments = json::object();
     if (auto r = check(name, arguments); !r) co_return std::unexpected(r.error());
     co_return co_await rows_.find(name)->second.run(std::move(arguments));
+}
+
+void Commands::describe(const std::string& command, std::string_view result, std::string_view arguments) {
+    Row& row = rows_.at(command);
+    row.result = result;
+    row.shape = arguments;
+}
+
+std::string Commands::shape(std::string_view command) const {
+    static constexpr std::string_view kOfType[] = {"str", "bool", "int", "any", "[any]", "any"};
+    const Row& row = rows_.find(command)->second;
+    if (!row.shape.empty()) return row.shape;
+    std::string out;
+    for (const Argument& a : row.arguments)
+        if (a.schema != "-") out += (out.empty() ? "" : " ") + std::string(a.required ? "" : "?") + std::string(a.name) + ":" + std::string(a.schema.empty() ? kOfType[static_cast<int>(a.type)] : a.schema);
+    return "{" + out + "}";
+}
+
+json Commands::schema() const {
+    Schema s(types_);
+    for (const auto& [name, row] : rows_) s.command(name, shape(name), row.result);
+    s.command("qmp_capabilities", "{?enable:[=oob]}", "{}");
+    for (const auto& [name, data] : events_) s.event(name, data);
+    return s.take();
 }
 
 void Commands::emit(const std::string& event, json data) {

@@ -45,6 +45,8 @@ struct Argument {
     std::string_view name;
     enum class Type : uint8_t { kString, kBool, kNumber, kObject, kArray, kAny } type;
     bool required = false;
+    /// Its type as clients are told (schema.h); empty: what `type` says; "-": they are not told of it.
+    std::string_view schema = {};
 };
 
 class Monitor;
@@ -58,6 +60,16 @@ class Commands {
     void add(std::string name, std::vector<Argument> arguments, Run run, bool open = false);
     /// Runs one command after checking its arguments. Errors are worded as scripts expect them.
     Task<Result<json>> run(std::string name, json arguments);
+    /// A type that others may name (schema.h).
+    void define(std::string name, std::string type) { types_[std::move(name)] = std::move(type); }
+    /// What clients are told of a command's result, and of its arguments where the rows do not say ("": the rows do).
+    void describe(const std::string& command, std::string_view result, std::string_view arguments = {});
+    /// An event that clients may hear of.
+    void declare(std::string event, std::string_view data) { events_[std::move(event)] = data; }
+    /// The type of a command's arguments (schema.h).
+    [[nodiscard]] std::string shape(std::string_view command) const;
+    /// What query-qmp-schema answers.
+    [[nodiscard]] json schema() const;
     /// Checks arguments as run() does. `prefix` stands before names in errors ("actions[0].data.").
     Result<void> check(std::string_view name, const json& arguments, const std::string& prefix = {}) const;
     /// The names, sorted.
@@ -71,8 +83,11 @@ class Commands {
         std::vector<Argument> arguments;
         Run run;
         bool open;
+        std::string result = "{}", shape = {};
     };
     std::map<std::string, Row, std::less<>> rows_;
+    std::map<std::string, std::string, std::less<>> types_;
+    std::map<std::string, std::string_view> events_;
     std::list<Monitor*> monitors_;
 };
 

@@ -215,6 +215,74 @@ def answers(top):
         for (line, ours), (_, theirs) in zip(heard["myna"], heard["qemu"]):
             if ours != theirs:
                 problems.append(f"{name}: {line}\n    myna {ours}\n    qemu {theirs}")
+    schema(top)
+
+
+def paths(schema):
+    """What libvirt asks a schema for: "blockdev-add/arg-type/+qcow2/*backing" and the kind of type that is there."""
+    by_name = {e["name"]: e for e in schema}
+    found = {}
+
+    def follow(prefix, name, depth, above):
+        e = by_name[name]  # every name must be defined
+        kind = e["meta-type"]
+        if kind == "array":
+            return follow(prefix + "/[]", e["element-type"], depth, above)
+        if kind == "enum":
+            expect(f"{prefix}: values and members", [m["name"] for m in e["members"]], e["values"])
+            found[prefix] = ("enum", frozenset(e["values"]))
+        elif kind == "builtin":
+            found[prefix] = (e["json-type"],)
+        elif kind == "alternate":
+            found[prefix] = ("alternate",)
+            for m in e["members"]:
+                kind = by_name[m["type"]]["meta-type"]
+                follow(prefix + "/" + (m["type"] if kind == "builtin" else kind), m["type"], depth, above)
+        else:
+            found[prefix] = ("object",)
+            if depth == 6 or name in above:
+                return
+            for m in e["members"]:
+                follow(prefix + ("/*" if "default" in m else "/") + m["name"], m["type"], depth + 1, above | {name})
+            for v in e.get("variants", ()):
+                expect(f"{prefix}: the tag", e["tag"] in [m["name"] for m in e["members"]], True)
+                follow(prefix + "/+" + v["case"], v["type"], depth + 1, above | {name})
+
+    for e in schema:
+        if e["meta-type"] in ("command", "event"):
+            follow(e["name"] + "/arg-type", e["arg-type"], 0, frozenset())
+            if "ret-type" in e:
+                follow(e["name"] + "/ret-type", e["ret-type"], 0, frozenset())
+    return found
+
+
+# Ours beyond the documented daemon's, and what it calls by another name.
+BEYOND = re.compile(r"/\*?filename$|/\+(https?|ftps?|nbd|ssh|throttle)/|^blockdev-create/|^object-add/arg-type/\+|^block-dirty-bitmap-|^query-qmp-schema/")
+
+
+def schema(top):
+    """Every path of ours is one of the documented daemon's, with a type of the same kind; what it requires, ours requires."""
+    answers = {}
+    for who, binary in (("myna", OURS), ("qemu", THEIRS)):
+        cwd = top / f"schema-{who}"
+        cwd.mkdir()
+        d = Daemon(binary, cwd)
+        answers[who] = d.good("query-qmp-schema")
+        commands = {c["name"] for c in d.good("query-commands")}
+        expect(f"{who}: commands of the schema", {e["name"] for e in answers[who] if e["meta-type"] == "command"}, commands)
+        d.end()
+    ours, theirs = paths(answers["myna"]), paths(answers["qemu"])
+    both = {p.split("/")[0] for p in ours} & {p.split("/")[0] for p in theirs}
+    print(f"query-qmp-schema: {len(both)} commands and events compared, {len(ours)} paths of ours, {len(theirs)} of qemu's")
+    for path, kind in ours.items():
+        if path.split("/")[0] not in both or BEYOND.search(path):
+            continue
+        if path not in theirs:
+            problems.append(f"schema: {path} is not in qemu's")
+        elif kind[0] != theirs[path][0]:
+            problems.append(f"schema: {path} is of kind {kind[0]}, qemu's of kind {theirs[path][0]}")
+        elif kind[0] == "enum" and not kind[1] <= theirs[path][1]:
+            problems.append(f"schema: {path} has values that qemu's has not: {sorted(kind[1] - theirs[path][1])}")
 
 
 class Load:

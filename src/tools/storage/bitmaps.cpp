@@ -175,7 +175,7 @@ void Daemon::add_bitmap_commands() {
     for (const char* what : {"clear", "enable", "disable"})
         add_action(std::string("block-dirty-bitmap-") + what, {{"node", T::kString, true}, {"name", T::kString, true}}, [what](Daemon& d, json a, Transaction& t) { return d.bitmap_change(std::move(a), what, t); });
     add_action("block-dirty-bitmap-remove", {{"node", T::kString, true}, {"name", T::kString, true}}, [](Daemon& d, json a, Transaction& t) { return d.bitmap_remove(std::move(a), t); });
-    add_action("block-dirty-bitmap-merge", {{"node", T::kString, true}, {"target", T::kString, true}, {"bitmaps", T::kArray, true}}, [](Daemon& d, json a, Transaction& t) { return d.bitmap_merge(std::move(a), t); });
+    add_action("block-dirty-bitmap-merge", {{"node", T::kString, true}, {"target", T::kString, true}, {"bitmaps", T::kArray, true, "[BitmapRef]"}}, [](Daemon& d, json a, Transaction& t) { return d.bitmap_merge(std::move(a), t); });
 }
 
 }  // namespace myna::tools::storage

@@ -43,11 +43,13 @@ Daemon::Daemon(io::Reactor& r) : reactor(r), graph(r) {
         for (const auto& n : commands.names()) out.push_back({{"name", n}});
         co_return out;
     });
+    commands.add("query-qmp-schema", {}, [this](json) -> Task<Result<json>> { co_return commands.schema(); });
     commands.add("quit", {}, [this](json) -> Task<Result<json>> {
         quitting = true;
         if (on_quit) on_quit();
         co_return json::object();
     });
+    describe_commands();
 }
 
 Daemon::~Daemon() = default;

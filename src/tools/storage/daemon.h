@@ -82,6 +82,7 @@ class Daemon : private block::jobs::Listener {
     void add_job_commands();       // jobs.cpp
     void add_bitmap_commands();    // bitmaps.cpp
     void add_transaction_commands();  // transaction.cpp
+    void describe_commands();      // schema.cpp
     void add_object_commands();    // objects of --object and QMP
 
     // ---- nodes.cpp
@@ -160,6 +161,10 @@ class Daemon : private block::jobs::Listener {
     std::vector<std::unique_ptr<MemoryBitmap>> bitmaps_;
 };
 
+/// The options of a driver beyond the general ones (qmp/schema.h).
+std::string members_of_driver(const block::Driver& driver);
+/// Whether they are all that the driver has: others are an error here, not the driver's to judge.
+bool checks_members_of(std::string_view driver);
 /// Reads options that were given as text into the types that commands take: numbers and truth values by `row`'s types.
 std::string text_of(const json& a, const char* key, std::string otherwise = {});
 bool flag_of(const json& a, const char* key, bool otherwise = false);

@@ -217,17 +217,17 @@ Task<Result<json>> Daemon::export_del(json a) {
 }
 
 void Daemon::add_export_commands() {
-    add("nbd-server-start", {{"addr", T::kObject, true}, {"tls-creds", T::kString}, {"tls-authz", T::kString}, {"max-connections", T::kNumber}}, &Daemon::server_start);
+    add("nbd-server-start", {{"addr", T::kObject, true, "SocketAddressLegacy"}, {"tls-creds", T::kString}, {"tls-authz", T::kString}, {"max-connections", T::kNumber}}, &Daemon::server_start);
     add("nbd-server-stop", {}, &Daemon::server_stop);
     add("block-export-add", {{"type", T::kString, true}, {"id", T::kString, true}, {"node-name", T::kString, true}, {"writable", T::kBool}}, &Daemon::export_add, true);
-    add("block-export-del", {{"id", T::kString, true}, {"mode", T::kString}}, &Daemon::export_del);
+    add("block-export-del", {{"id", T::kString, true}, {"mode", T::kString, false, "safe|hard"}}, &Daemon::export_del);
     commands.add("nbd-server-add", {{"device", T::kString, true}, {"name", T::kString}, {"description", T::kString}, {"writable", T::kBool}, {"bitmap", T::kString}}, [this](json a) -> Task<Result<json>> {
         json b = {{"type", "nbd"}, {"id", text_of(a, "name", a["device"])}, {"node-name", a["device"]}, {"name", text_of(a, "name", a["device"])}, {"writable", flag_of(a, "writable")}};
         if (a.contains("description")) b["description"] = a["description"];
         if (a.contains("bitmap")) b["bitmaps"] = json::array({a["bitmap"]});
         return export_add(std::move(b));
     });
-    commands.add("nbd-server-remove", {{"name", T::kString, true}, {"mode", T::kString}}, [this](json a) -> Task<Result<json>> {
+    commands.add("nbd-server-remove", {{"name", T::kString, true}, {"mode", T::kString, false, "safe|hard"}}, [this](json a) -> Task<Result<json>> {
         json b = {{"id", a["name"]}, {"mode", text_of(a, "mode", "safe")}};
         return export_del(std::move(b));
     });

@@ -59,7 +59,7 @@ class BitmapChanges final : public ChangeSource {
     MemoryBitmap* memory_;
 };
 
-constexpr Argument kCommon[] = {{"job-id", T::kString}, {"auto-finalize", T::kBool}, {"auto-dismiss", T::kBool}, {"speed", T::kNumber}, {"filter-node-name", T::kString}};
+constexpr Argument kCommon[] = {{"job-id", T::kString}, {"auto-finalize", T::kBool}, {"auto-dismiss", T::kBool}, {"speed", T::kNumber}, {"filter-node-name", T::kString, false, "-"}};
 std::vector<Argument> with_common(std::initializer_list<Argument> own) {
     std::vector<Argument> out(own);
     out.insert(out.end(), std::begin(kCommon), std::end(kCommon));
@@ -320,13 +320,13 @@ Task<Result<json>> Daemon::blockdev_create(json a) {
 }
 
 void Daemon::add_job_commands() {
-    add_action("blockdev-backup", with_common({{"device", T::kString, true}, {"target", T::kString, true}, {"sync", T::kString, true}, {"bitmap", T::kString}, {"bitmap-mode", T::kString}, {"compress", T::kBool},
-                                        {"on-source-error", T::kString}, {"on-target-error", T::kString}}), [](Daemon& d, json a, Transaction& t) { return d.backup(std::move(a), t); });
-    add("blockdev-mirror", with_common({{"device", T::kString, true}, {"target", T::kString, true}, {"sync", T::kString, true}, {"replaces", T::kString}, {"granularity", T::kNumber}, {"buf-size", T::kNumber},
-                                        {"on-source-error", T::kString}, {"on-target-error", T::kString}, {"copy-mode", T::kString}}), &Daemon::mirror);
-    add("block-stream", with_common({{"device", T::kString, true}, {"base", T::kString}, {"base-node", T::kString}, {"bottom", T::kString}, {"backing-file", T::kString}, {"on-error", T::kString}}), &Daemon::stream);
-    add("block-commit", with_common({{"device", T::kString, true}, {"base", T::kString}, {"base-node", T::kString}, {"top", T::kString}, {"top-node", T::kString}, {"backing-file", T::kString}, {"on-error", T::kString}}), &Daemon::commit);
-    add("blockdev-create", {{"job-id", T::kString, true}, {"options", T::kObject, true}}, &Daemon::blockdev_create);
+    add_action("blockdev-backup", with_common({{"device", T::kString, true}, {"target", T::kString, true}, {"sync", T::kString, true, "MirrorSyncMode"}, {"bitmap", T::kString}, {"bitmap-mode", T::kString, false, "on-success|never|always"}, {"compress", T::kBool},
+                                        {"on-source-error", T::kString, false, "OnError"}, {"on-target-error", T::kString, false, "OnError"}}), [](Daemon& d, json a, Transaction& t) { return d.backup(std::move(a), t); });
+    add("blockdev-mirror", with_common({{"device", T::kString, true}, {"target", T::kString, true}, {"sync", T::kString, true, "MirrorSyncMode"}, {"replaces", T::kString}, {"granularity", T::kNumber}, {"buf-size", T::kNumber, false, "-"},
+                                        {"on-source-error", T::kString, false, "OnError"}, {"on-target-error", T::kString, false, "OnError"}, {"copy-mode", T::kString, false, "background|write-blocking"}}), &Daemon::mirror);
+    add("block-stream", with_common({{"device", T::kString, true}, {"base", T::kString}, {"base-node", T::kString}, {"bottom", T::kString}, {"backing-file", T::kString}, {"on-error", T::kString, false, "OnError"}}), &Daemon::stream);
+    add("block-commit", with_common({{"device", T::kString, true}, {"base", T::kString}, {"base-node", T::kString}, {"top", T::kString}, {"top-node", T::kString}, {"backing-file", T::kString}, {"on-error", T::kString, false, "OnError"}}), &Daemon::commit);
+    add("blockdev-create", {{"job-id", T::kString, true}, {"options", T::kObject, true, "BlockdevCreateOptions"}}, &Daemon::blockdev_create);
 
     struct Verb {
         const char* name;

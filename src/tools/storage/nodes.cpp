@@ -5,6 +5,7 @@
 
 #include "block/graph/image_info.h"
 #include "block/jobs/change.h"
+#include "qmp/schema.h"
 #include "tools/storage/daemon.h"
 
 namespace myna::tools::storage {
@@ -15,30 +16,6 @@ namespace {
 
 constexpr std::string_view kGeneral[] = {"driver", "node-name", "read-only", "auto-read-only", "force-share", "discard", "detect-zeroes", "cache"};
 
-/// The options of each driver beyond the general ones. Names with a dot stand for members of an object.
-struct DriverKeys {
-    std::string_view driver;
-    std::initializer_list<std::string_view> keys;
-};
-const DriverKeys kKeys[] = {
-    {"file", {"filename", "locking", "aio"}},
-    {"host_device", {"filename", "locking", "aio"}},
-    {"nbd", {"server", "export", "tls-creds", "tls-hostname", "reconnect-delay", "open-timeout", "filename"}},
-    {"http", {"url", "filename", "readahead", "timeout", "username", "password-secret", "proxy-username", "proxy-password-secret", "cookie", "cookie-secret"}},
-    {"https", {"url", "filename", "readahead", "timeout", "username", "password-secret", "proxy-username", "proxy-password-secret", "cookie", "cookie-secret", "sslverify"}},
-    {"ftp", {"url", "filename", "readahead", "timeout", "username", "password-secret"}},
-    {"ftps", {"url", "filename", "readahead", "timeout", "username", "password-secret", "sslverify"}},
-    {"ssh", {"server", "path", "user", "host-key-check", "filename"}},
-    {"raw", {"file", "offset", "size"}},
-    {"qcow2", {"file", "backing", "data-file", "encrypt"}},
-    {"qcow", {"file", "backing", "encrypt"}},
-    {"luks", {"file", "key-secret"}},
-    {"throttle", {"file", "throttle-group", "limits"}},
-    {"blkdebug", {"image", "config", "align", "max-transfer", "inject-error", "set-state"}},
-    {"blkverify", {"raw", "test"}},
-    {"quorum", {"children", "vote-threshold", "blkverify", "rewrite-corrupted", "read-pattern"}},
-};
-
 bool is_child(std::string_view key) { return key == "file" || key == "backing" || key == "data-file" || key == "image" || key == "raw" || key == "test"; }
 
 /// What scripts are told of options that are missing, unknown or of the wrong kind.
@@ -48,20 +25,18 @@ Result<void> check(const json& o) {
     if (!d->is_string()) return wrong("Invalid parameter type for 'driver', expected: string");
     const std::string driver = *d;
     if (block::find_driver(driver) == nullptr) return wrong("Parameter 'driver' does not accept value '" + driver + "'");
-    const auto row = std::ranges::find_if(kKeys, [&](const DriverKeys& k) { return k.driver == driver; });
-    static constexpr std::string_view kPlain[] = {"file", "backing"};
+    const std::string text = members_of_driver(*block::find_driver(driver));
+    const auto members = qmp::members_of(text);
+    const auto has = [&](std::string_view key) { return std::ranges::any_of(members, [&](const qmp::Member& m) { return m.name == key; }); };
     for (const auto& [key, value] : o.items()) {
         const std::string_view k = key;
-        const bool general = std::ranges::find(kGeneral, k) != std::end(kGeneral);
-        const bool known = row != std::end(kKeys) ? std::ranges::find(row->keys, k) != row->keys.end() : std::ranges::find(kPlain, k) != std::end(kPlain);
-        if (!general && !known) return wrong("Parameter '" + key + "' is unexpected");
+        if (std::ranges::find(kGeneral, k) == std::end(kGeneral) && !has(k) && (checks_members_of(driver) || k != "backing")) return wrong("Parameter '" + key + "' is unexpected");
         if (is_child(k) && value.is_object())
             if (auto r = check(value); !r) return r;
     }
-    for (const char* key : {"filename", "file", "image", "raw", "test"})
-        if (row != std::end(kKeys) && (driver == "file" || driver == "host_device" || key != std::string_view("filename")) &&
-            std::ranges::find(row->keys, std::string_view(key)) != row->keys.end() && !o.contains(key))
-            return wrong("Parameter '" + std::string(key) + "' is missing");
+    if (checks_members_of(driver))
+        for (const qmp::Member& m : members)
+            if (!m.optional && (is_child(m.name) || m.name == "filename") && !o.contains(m.name)) return wrong("Parameter '" + std::string(m.name) + "' is missing");
     return {};
 }
 
@@ -248,7 +223,7 @@ Task<Result<json>> Daemon::block_resize(json a) {
 void Daemon::add_node_commands() {
     add("blockdev-add", {}, &Daemon::blockdev_add, true);
     add("blockdev-del", {{"node-name", T::kString, true}}, &Daemon::blockdev_del);
-    add("blockdev-reopen", {{"options", T::kArray, true}}, &Daemon::blockdev_reopen);
+    add("blockdev-reopen", {{"options", T::kArray, true, "[BlockdevOptions]"}}, &Daemon::blockdev_reopen);
     add("query-named-block-nodes", {{"flat", T::kBool}}, &Daemon::named_nodes);
     add("block_resize", {{"node-name", T::kString, true}, {"size", T::kNumber, true}}, &Daemon::block_resize);
     commands.add("query-block", {}, [](json) -> Task<Result<json>> { co_return json::array(); });  // devices: there is no machine

@@ -91,7 +91,7 @@ Task<Result<void>> Daemon::snapshot_internal(json a, Transaction& t) {
 
 void Daemon::add_snapshot_commands() {
     add_action("blockdev-snapshot", {{"node", T::kString, true}, {"overlay", T::kString, true}}, [](Daemon& d, json a, Transaction& t) { return d.snapshot(std::move(a), t); });
-    add_action("blockdev-snapshot-sync", {{"node-name", T::kString, true}, {"snapshot-file", T::kString, true}, {"snapshot-node-name", T::kString, true}, {"format", T::kString}, {"mode", T::kString}},
+    add_action("blockdev-snapshot-sync", {{"node-name", T::kString, true}, {"snapshot-file", T::kString, true}, {"snapshot-node-name", T::kString, true}, {"format", T::kString}, {"mode", T::kString, false, "existing|absolute-paths"}},
                [](Daemon& d, json a, Transaction& t) { return d.snapshot_sync(std::move(a), t); });
     add_action("blockdev-snapshot-internal-sync", {{"device", T::kString, true}, {"name", T::kString, true}}, [](Daemon& d, json a, Transaction& t) { return d.snapshot_internal(std::move(a), t); });
     commands.add("blockdev-snapshot-delete-internal-sync", {{"device", T::kString, true}, {"id", T::kString}, {"name", T::kString}}, [this](json a) -> Task<Result<json>> {

@@ -86,7 +86,7 @@ Task<Result<json>> Daemon::transaction(json a) {
 }
 
 void Daemon::add_transaction_commands() {
-    commands.add("transaction", {{"actions", T::kArray, true}, {"properties", T::kObject}}, [this](json a) { return transaction(std::move(a)); });
+    commands.add("transaction", {{"actions", T::kArray, true, "[TransactionAction]"}, {"properties", T::kObject, false, "{?completion-mode:individual|grouped}"}}, [this](json a) { return transaction(std::move(a)); });
     actions_["abort"] = [](Daemon&, json, Transaction&) -> Task<Result<void>> { co_return wrong("Transaction aborted using Abort action"); };
 }
 
