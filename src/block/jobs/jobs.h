@@ -42,6 +42,7 @@ struct MirrorArgs {
     bool write_blocking = false;                   // changes are written to both before they end
     uint64_t granularity = 0;                      // power of 2; 0: 64 KiB or the target's cluster
     bool unmap = true;                             // zeroes become holes
+    NodePtr replaces;                              // the target takes its place: source or, through filters, below it; null: source
 };
 Result<JobPtr> make_mirror(Graph& graph, JobOptions o, MirrorArgs a);
 

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bits.h"
+#include "block/filters/filter.h"
 #include "block/graph/chain.h"
 #include "block/jobs/change.h"
 #include "block/jobs/jobs.h"
@@ -25,6 +26,7 @@ constexpr uint64_t kLeftAtTheEnd = 16 << 20;  // bytes
 
 struct Plan {
     NodePtr source, target;
+    NodePtr replaces;              // whose place the target takes
     NodePtr above;                 // only what lies above this node is copied at first; null: everything
     bool nothing = false;          // nothing is, only changes
     bool write_blocking = false, unmap = true;
@@ -85,7 +87,10 @@ class Mirror final : public WatchingJob {
         if (auto r = co_await p_.target->flush(); !r) co_return r;
         if (soft_cancelled()) co_return Result<void>{};
         uses_.clear();
-        replace(graph_, p_.source, p_.target);
+        std::vector<const Node*> held;
+        for (const NodePtr& u : graph_.users_of(*p_.source)) held.push_back(u.get());
+        const auto also = co_await hold_users(graph_, *p_.replaces, std::move(held));
+        replace(graph_, p_.replaces, p_.target);
         co_return Result<void>{};
     }
     Task<void> clean(bool good) override {
@@ -196,6 +201,7 @@ class Mirror final : public WatchingJob {
 };
 
 Result<JobPtr> make(Graph& graph, std::string_view type, JobOptions o, Plan p, bool between) {
+    if (!p.replaces) p.replaces = p.source;
     if (p.target->read_only()) return fail(ErrorKind::kPermission, "Block node is read-only", EACCES);
     std::vector<std::shared_ptr<void>> uses;
     constexpr uint32_t kSharedOfSource = Perm::kRead | Perm::kWrite | Perm::kWriteUnchanged;
@@ -218,8 +224,15 @@ Result<JobPtr> make_mirror(Graph& graph, JobOptions o, MirrorArgs a) {
     if (a.granularity != 0 && (a.granularity < 512 || a.granularity > 64u << 20)) return fail(ErrorKind::kInvalidArgument, "Parameter 'granularity' expects a value in range [512B, 64MB]");
     if ((a.granularity & (a.granularity - 1)) != 0) return fail(ErrorKind::kInvalidArgument, "Parameter 'granularity' expects a power of 2");
     if (a.target->size() < a.source->size()) return fail(ErrorKind::kInvalidArgument, "Target is smaller than the source");
+    if (a.replaces) {
+        NodePtr n = a.source;
+        while (n != a.replaces && dynamic_cast<const filters::FilterNode*>(n.get()) != nullptr) n = n->file();
+        if (n != a.replaces)
+            return fail(ErrorKind::kInvalidArgument, "Cannot replace '" + a.replaces->node_name() + "' by a node mirrored from '" + a.source->node_name() + "', because it cannot be guaranteed that doing so would not lead to an abrupt change of visible data");
+        if (a.replaces->size() != a.target->size()) return fail(ErrorKind::kInvalidArgument, "cannot replace image with a mirror image of different size");
+    }
     using Sync = MirrorArgs::Sync;
-    Plan p{.source = a.source, .target = a.target, .nothing = a.sync == Sync::kNone, .write_blocking = a.write_blocking, .unmap = a.unmap, .granularity = a.granularity};
+    Plan p{.source = a.source, .target = a.target, .replaces = a.replaces, .nothing = a.sync == Sync::kNone, .write_blocking = a.write_blocking, .unmap = a.unmap, .granularity = a.granularity};
     if (a.sync != Sync::kFull && a.source->backing()) {
         if (a.sync == Sync::kTop) p.above = a.source->backing();
         p.takes_backing = true;

@@ -89,6 +89,10 @@ class Daemon : private block::jobs::Listener {
     Task<Result<json>> blockdev_add(json a);
     Task<Result<json>> blockdev_del(json a);
     Task<Result<json>> blockdev_reopen(json a);
+    /// Opens a node as `options` of blockdev-add say.
+    Task<Result<NodePtr>> open_given(json options);
+    /// Closes the node of that name and opens it as `options` say, in the same place of the graph; as it was when that fails.
+    Task<Result<void>> open_anew(std::string name, json options);
     Task<Result<json>> named_nodes(json a);
     Task<Result<json>> node_info(NodePtr n, bool flat);
     Task<Result<json>> block_resize(json a);

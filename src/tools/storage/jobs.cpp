@@ -186,9 +186,12 @@ Result<json> Daemon::mirror(const json& a) {
     if (!source) return std::unexpected(source.error());
     auto target = node_of(text_of(a, "target"));
     if (!target) return std::unexpected(target.error());
-    for (const char* key : {"replaces", "buf-size"})
-        if (a.contains(key)) return fail(ErrorKind::kUnsupported, std::string("'") + key + "' is not supported");
+    if (a.contains("buf-size")) return fail(ErrorKind::kUnsupported, "'buf-size' is not supported");
     MirrorArgs m{.source = *source, .target = *target};
+    if (a.contains("replaces")) {
+        m.replaces = graph.find(text_of(a, "replaces"));
+        if (!m.replaces) return wrong("Failed to find node with node-name='" + text_of(a, "replaces") + "'");
+    }
     const std::string sync = text_of(a, "sync"), copy = text_of(a, "copy-mode", "background");
     if (sync == "full") m.sync = MirrorArgs::Sync::kFull;
     else if (sync == "top") m.sync = MirrorArgs::Sync::kTop;

@@ -55,11 +55,7 @@ Result<NodePtr> Daemon::node_of(const std::string& name, bool or_device) {
     return fail(ErrorKind::kNotFound, "Cannot find device='" + (or_device ? name : "") + "' nor node-name='" + name + "'");
 }
 
-Task<Result<json>> Daemon::blockdev_add(json a) {
-    if (auto r = check(a); !r) co_return std::unexpected(r.error());
-    const std::string name = text_of(a, "node-name");
-    if (name.empty()) co_return wrong("'node-name' must be specified for the root node");
-    const json given = a;
+Task<Result<NodePtr>> Daemon::open_given(json a) {
     plain(a);
     block::OpenOptions o;
     o.options = a;
@@ -69,8 +65,17 @@ Task<Result<json>> Daemon::blockdev_add(json a) {
         o.read_only = true;
         n = co_await graph.open_tree(o);
     }
+    co_return n;
+}
+
+Task<Result<json>> Daemon::blockdev_add(json a) {
+    if (auto r = check(a); !r) co_return std::unexpected(r.error());
+    const std::string name = text_of(a, "node-name");
+    if (name.empty()) co_return wrong("'node-name' must be specified for the root node");
+    json given = a;
+    auto n = co_await open_given(std::move(given));
     if (!n) co_return std::unexpected(n.error());
-    owned_[name] = {*n, given};
+    owned_[name] = {*n, std::move(a)};
     co_return json::object();
 }
 
@@ -97,6 +102,60 @@ Task<Result<json>> Daemon::blockdev_del(json a) {
     co_return json::object();
 }
 
+Task<Result<void>> Daemon::open_anew(std::string name, json options) {
+    OwnedNode& owned = owned_.at(name);
+    const NodePtr old = owned.node;
+    const bool to_read = flag_of(options, "read-only");
+    {
+        // Nobody may write to what is only to be read from now on, and no job be at work.
+        using block::Perm;
+        auto alone = old->use("blockdev-reopen", {.perm = 0, .shared = Perm::kAll & ~(Perm::kJob | (to_read ? Perm::kWrite : 0u))});
+        if (!alone) co_return std::unexpected(alone.error());
+    }
+    const auto still = co_await block::jobs::hold_users(graph, *old);
+    const auto above = graph.users_of(*old);
+    if (old->users() != above.size() + 1) co_return wrong("Node '" + name + "' is in use in a way that does not allow to open it again");
+    if (to_read)
+        for (const NodePtr& u : above)
+            if (u->file() == old && !u->read_only() && !u->node_name().empty()) co_return wrong("Cannot make block node read-only, there is a writer on it");
+    std::vector<MemoryBitmap*> bitmaps;
+    for (const auto& b : bitmaps_)
+        if (b->node == old) bitmaps.push_back(b.get());
+    // What is above keeps pointing at the closed node while users are held.
+    for (size_t i = 0; i < above.size(); ++i) old->drop_user();
+    old->set_node_name("");
+    Result<void> result = co_await old->close();
+    Result<NodePtr> fresh = std::unexpected(Error{});
+    if (result) {
+        json given = options;
+        fresh = co_await open_given(std::move(given));
+        if (!fresh) result = std::unexpected(fresh.error());
+        else if (!to_read && (*fresh)->read_only() && !flag_of(options, "auto-read-only")) result = wrong("Block node is read-only");
+        if (!result && fresh) {
+            (*fresh)->set_node_name("");
+            (void)co_await (*fresh)->close();
+        }
+    }
+    if (!result) {
+        options = owned.options;
+        json given = options;
+        fresh = co_await open_given(std::move(given));
+        if (!fresh) {
+            old->set_node_name(name);
+            co_return std::unexpected(std::move(fresh.error()).in("node '" + name + "' could not be opened again and is closed"));
+        }
+    }
+    for (MemoryBitmap* b : bitmaps) {
+        b->node->unwatch(*b);
+        b->node = *fresh;
+        b->node->watch(*b);
+    }
+    owned.node = *fresh;
+    owned.options = std::move(options);
+    block::jobs::replace(graph, old, *fresh);
+    co_return result;
+}
+
 Task<Result<json>> Daemon::blockdev_reopen(json a) {
     for (const json& o : a["options"]) {
         if (auto r = check(o); !r) co_return std::unexpected(r.error());
@@ -107,11 +166,17 @@ Task<Result<json>> Daemon::blockdev_reopen(json a) {
             OwnedNode& owned = at->second;
             json old = owned.options, fresh = o;
             for (json* j : {&old, &fresh})
-                for (const char* key : {"backing", "discard", "detect-zeroes"}) j->erase(key);
+                for (const char* key : {"backing", "discard", "detect-zeroes", "read-only", "auto-read-only"}) j->erase(key);
             for (const auto& [key, value] : fresh.items())
                 if (!old.contains(key) || old[key] != value) co_return wrong("Cannot change the option '" + key + "'");
             for (const auto& [key, value] : old.items())
                 if (!fresh.contains(key)) co_return wrong("Option '" + key + "' cannot be reset to its default value");
+            if (flag_of(o, "read-only") != flag_of(owned.options, "read-only") && flag_of(o, "read-only") != owned.node->read_only()) {
+                // Behind it stays what is there; that is changed below.
+                json anew = o;
+                if (o.contains("backing") && owned.node->backing() && owned_.contains(owned.node->backing()->node_name())) anew["backing"] = owned.node->backing()->node_name();
+                if (auto r = co_await open_anew(name, std::move(anew)); !r) co_return std::unexpected(r.error());
+            }
             json general = {{"discard", text_of(o, "discard", "unmap")}, {"detect-zeroes", text_of(o, "detect-zeroes", "off")}};
             if (auto r = owned.node->set_general(general); !r) co_return std::unexpected(r.error());
             const auto b = o.find("backing");
