@@ -199,34 +199,47 @@ struct Operations {
 
 }  // namespace
 
+bool FuseExport::open_session(State& s, const std::string& where, bool others) {
+    using Ops = Operations<State>;
+    const fuse_lowlevel_ops ops = Ops::table();
+    std::vector<std::string> words{"", "-o", std::string("fsname=myna,nosuid,nodev,noatime,max_read=") + std::to_string(kMostBytes) + ",default_permissions" + (others ? ",allow_other" : "")};
+    std::vector<char*> argv;
+    for (auto& w : words) argv.push_back(w.data());
+    fuse_args args = FUSE_ARGS_INIT(static_cast<int>(argv.size()), argv.data());
+    s.session = fuse_session_new(&args, &ops, sizeof ops, &s);
+    if (s.session == nullptr) return false;
+    if (fuse_session_mount(s.session, where.c_str()) == 0) return s.mounted = true;
+    fuse_session_destroy(s.session);
+    s.session = nullptr;
+    return false;
+}
+
+std::unique_ptr<FuseExport> FuseExport::begin(std::shared_ptr<State> s) {
+    const int fd = fuse_session_fd(s->session);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    s->node->reactor().spawn(Operations<State>::listen(s));
+    return std::unique_ptr<FuseExport>(new FuseExport(std::move(s)));
+}
+
 Result<std::unique_ptr<FuseExport>> FuseExport::mount(block::NodePtr node, const FuseSettings& given) {
     struct stat st {};
     if (stat(given.mountpoint.c_str(), &st) != 0) return fail_errno(errno, "Failed to stat '" + given.mountpoint + "'");
     if (!S_ISREG(st.st_mode)) return fail(ErrorKind::kInvalidArgument, "'" + given.mountpoint + "' is not a regular file");
-    auto s = std::make_shared<FuseExport::State>();
+    auto s = std::make_shared<State>();
     s->node = std::move(node);
     s->settings = given;
-    using Ops = Operations<FuseExport::State>;
-    const fuse_lowlevel_ops ops = Ops::table();
-    const auto attempt = [&](bool others) {
-        std::vector<std::string> words{"", "-o", std::string("fsname=myna,nosuid,nodev,noatime,max_read=") + std::to_string(kMostBytes) + ",default_permissions" + (others ? ",allow_other" : "")};
-        std::vector<char*> argv;
-        for (auto& w : words) argv.push_back(w.data());
-        fuse_args args = FUSE_ARGS_INIT(static_cast<int>(argv.size()), argv.data());
-        s->session = fuse_session_new(&args, &ops, sizeof ops, s.get());
-        if (s->session == nullptr) return false;
-        if (fuse_session_mount(s->session, s->settings.mountpoint.c_str()) == 0) return s->mounted = true;
-        fuse_session_destroy(s->session);
-        s->session = nullptr;
-        return false;
-    };
     using Allow = FuseSettings::AllowOther;
-    if (!(given.allow_other != Allow::kOff && attempt(true)) && !(given.allow_other != Allow::kOn && attempt(false)))
+    if (!(given.allow_other != Allow::kOff && open_session(*s, given.mountpoint, true)) && !(given.allow_other != Allow::kOn && open_session(*s, given.mountpoint, false)))
         return fail(ErrorKind::kPermission, "Failed to mount FUSE session to export");
-    const int fd = fuse_session_fd(s->session);
-    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-    s->node->reactor().spawn(Ops::listen(s));
-    return std::unique_ptr<FuseExport>(new FuseExport(std::move(s)));
+    return begin(std::move(s));
+}
+
+Result<std::unique_ptr<FuseExport>> FuseExport::attach(block::NodePtr node, const FuseSettings& given, int device) {
+    auto s = std::make_shared<State>();
+    s->node = std::move(node);
+    s->settings = given;
+    if (!open_session(*s, "/dev/fd/" + std::to_string(device), false)) return fail(ErrorKind::kInvalidArgument, "no FUSE session could be made");
+    return begin(std::move(s));
 }
 
 FuseExport::~FuseExport() = default;

@@ -20,12 +20,16 @@ class FuseExport {
   public:
     /// Mounts it; an error says why that cannot be (no /dev/fuse, not a regular file …).
     static Result<std::unique_ptr<FuseExport>> mount(block::NodePtr node, const FuseSettings& s);
+    /// The same over `device`, which is its own from then on: an opened /dev/fuse, or a socket of packets that talks as it does.
+    static Result<std::unique_ptr<FuseExport>> attach(block::NodePtr node, const FuseSettings& s, int device);
     ~FuseExport();
     /// Unmounts, and waits for what is under way.
     io::Task<void> unmount();
 
   private:
     struct State;
+    static bool open_session(State& s, const std::string& where, bool others);
+    static std::unique_ptr<FuseExport> begin(std::shared_ptr<State> s);
     explicit FuseExport(std::shared_ptr<State> s) : state_(std::move(s)) {}
     std::shared_ptr<State> state_;
 };
