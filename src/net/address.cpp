@@ -128,7 +128,9 @@ Task<Result<int>> accept_at(io::Reactor& reactor, int listener) {
             continue;
         }
         if (errno != EAGAIN) co_return fail_errno(errno, "accept");
-        co_await reactor.poll(listener, POLLIN);
+        // A unix listener that was shut down goes on saying EAGAIN.
+        if (const auto events = co_await reactor.poll(listener, POLLIN); events < 0 || (events & (POLLHUP | POLLERR | POLLNVAL)) != 0)
+            co_return fail(ErrorKind::kInterrupted, "the listening socket was shut down");
     }
 }
 

@@ -4,9 +4,11 @@
 //
 // MYNA_TEST_SEED repeats a run; MYNA_TEST_OPS makes it longer.
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -175,7 +177,10 @@ TEST_P(RandomImage, AgreesWithItsShadowAndThePeersTool) {
         ASSERT_EQ(status, 0) << "round " << round << ": " << out;
         if (peer_checks(c.format)) {
             out = run("qemu-img check " + peer, &status);
-            ASSERT_EQ(status, 0) << "round " << round << ": " << out;
+            // qemu-img counts one leaked cluster too many in qed images of 4,095 clusters or more, its own as well.
+            const bool overcounts = std::string_view(c.name) == "qed_4k" && WIFEXITED(status) && WEXITSTATUS(status) == 3 &&
+                                    out.find("\n1 leaked clusters") != std::string::npos && std::filesystem::file_size(image) >= 4095 * 4096;
+            ASSERT_TRUE(status == 0 || overcounts) << "round " << round << ": " << out;
         }
     }
     if (peer_checks(c.format)) {

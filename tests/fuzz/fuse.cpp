@@ -1,5 +1,5 @@
-// Requests of a kernel to a FUSE export, in any order, with any numbers in them, many at once: each gets one answer, what is
-// read is what was written, and nothing is touched outside of the disk.
+// Requests of a kernel to a FUSE export, in any order, with any numbers in them, many at once: each gets one answer, and a
+// disk that may only be read stays as it was.
 //
 // The export talks to one end of a pair of packet sockets as it does to /dev/fuse. A request is cut out of the input:
 //

@@ -144,9 +144,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const char c : std::string_view(reinterpret_cast<const char*>(data), size))
         if (c == '@') text += folder + "/";
         else text += c;
-    // Limits of speed and peers to wait for are what they say: they wait. A daemon that is its own NBD client, too, hears of
-    // the end of its server some time after its own shutdown.
-    for (const char* slow : {"throttle", "delay", "timeout", "server\"", "server'", "nbd:", "nbd+"})
+    // Limits of speed and peers to wait for are what they say: they wait.
+    for (const char* slow : {"throttle", "delay", "timeout"})
         if (text.find(slow) != std::string::npos) return 0;
     reactor.run(make_images(reactor));
     Daemon daemon(reactor);

@@ -275,7 +275,7 @@ BEYOND = re.compile(r"/\*?filename$|/\+(https?|ftps?|nbd|ssh|throttle)/|^blockde
 
 
 def schema(top):
-    """Every path of ours is one of the documented daemon's, with a type of the same kind; what it requires, ours requires."""
+    """Every path of ours is one of the documented daemon's, with a type of the same kind."""
     answers = {}
     for who, binary in (("myna", OURS), ("qemu", THEIRS)):
         cwd = top / f"schema-{who}"

@@ -7,6 +7,7 @@ namespace myna::block {
 Task<Result<ChainExtent>> status_above(Node& top, const Node* base, uint64_t offset, uint64_t length) {
     ChainExtent out;
     uint64_t n = std::min(length, top.size() - std::min(offset, top.size()));
+    out.length = n;  // nothing above the base: nothing has it
     unsigned depth = 0;
     for (Node* at = &top; at != nullptr && at != base; at = at->backing().get(), ++depth) {
         if (offset >= at->size()) {
