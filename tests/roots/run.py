@@ -35,7 +35,7 @@ NAMES = {"arm64": "aarch64", "riscv64": "riscv64"}
 MACHINE = {"arm64": 183, "riscv64": 243}
 PACKAGES = ["python3", "gcc", "g++", "git", "perl", "gdb", "strace", "bubblewrap", "nodejs", "npm", "golang-go", "rustc",
             "default-jdk-headless", "fio", "openssh-server", "openssh-client", "make", "procps", "iproute2", "ca-certificates",
-            "file", "netbase", "systemd-sysv", "dbus", "swtpm", "swtpm-tools", "tpm2-tools"]
+            "file", "netbase", "xz-utils", "systemd-sysv", "dbus", "swtpm", "swtpm-tools", "tpm2-tools"]
 TESTSUITE = {"bookworm": "libpython3.11-testsuite", "trixie": "libpython3.13-testsuite"}
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
