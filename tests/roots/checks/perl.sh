@@ -10,7 +10,7 @@ if [ ! -d perl-$version/t ]; then
     apt-get -q update
     # Only the tarball is needed; mirrors have been seen without the .dsc.
     apt-get -q source --download-only perl || [ -f perl_$version.orig.tar.xz ]
-    tar xf perl_$version.orig.tar.xz
+    tar xf perl_$version.orig.tar.xz --no-same-owner
 fi
 cd perl-$version
 # The layout of a build tree: ./perl and ../lib.
