@@ -18,6 +18,7 @@
 #include <cstring>
 #include <map>
 
+#include "parts.h"
 #include "tools/storage/fuse_export.h"
 
 namespace {
@@ -28,21 +29,12 @@ using tools::storage::FuseSettings;
 
 constexpr uint64_t kSize = 1 << 20, kMost = 4 << 20;
 
-class MemoryNode final : public block::Node {
+/// A disk that can be resized, up to a limit.
+class MemoryNode final : public fuzz::MemoryNode {
   public:
-    explicit MemoryNode(io::Reactor& r) : Node(r), bytes(kSize) { size_ = bytes.size(); }
-    [[nodiscard]] std::string_view driver() const noexcept override { return "memory"; }
-    std::vector<uint8_t> bytes;
+    explicit MemoryNode(io::Reactor& r) : fuzz::MemoryNode(r, kSize) {}
 
   protected:
-    io::Task<Result<void>> do_read(uint64_t offset, const io::IoVec& into) override {
-        into.copy_from(bytes.data() + offset);
-        co_return Result<void>{};
-    }
-    io::Task<Result<void>> do_write(uint64_t offset, const io::IoVec& from, block::WriteFlags) override {
-        from.copy_to(bytes.data() + offset);
-        co_return Result<void>{};
-    }
     io::Task<Result<void>> do_truncate(uint64_t size, std::string_view) override {
         if (size > kMost) co_return fail(ErrorKind::kNoSpace, "full", ENOSPC);
         bytes.resize(size);

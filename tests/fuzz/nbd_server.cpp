@@ -6,38 +6,14 @@
 
 #include "nbd/protocol.h"
 #include "nbd/server/server.h"
+#include "parts.h"
 
 namespace {
 
 using namespace myna;
 
-class MemoryNode final : public block::Node {
-  public:
-    explicit MemoryNode(io::Reactor& r) : Node(r), bytes_(1 << 20) { size_ = bytes_.size(); }
-    [[nodiscard]] std::string_view driver() const noexcept override { return "memory"; }
-
-  protected:
-    io::Task<Result<void>> do_read(uint64_t offset, const io::IoVec& into) override {
-        into.copy_from(bytes_.data() + offset);
-        co_return Result<void>{};
-    }
-    io::Task<Result<void>> do_write(uint64_t offset, const io::IoVec& from, block::WriteFlags) override {
-        from.copy_to(bytes_.data() + offset);
-        co_return Result<void>{};
-    }
-
-  private:
-    std::vector<uint8_t> bytes_;
-};
-
-io::Task<void> swallow(net::Stream& s, io::Semaphore& done) {
-    uint8_t buffer[4096];
-    for (;;) {
-        const auto n = co_await s.read_some(buffer, sizeof buffer);
-        if (!n || *n == 0) break;
-    }
-    done.release();
-}
+using fuzz::MemoryNode;
+using fuzz::swallow;
 
 io::Task<void> one_client(io::Reactor& reactor, nbd::Server& server, std::vector<uint8_t> input) {
     int pair[2];
@@ -61,7 +37,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     static auto& server = *new nbd::Server(reactor);
     if (server.exports().empty()) {
         auto e = std::make_shared<nbd::Export>();
-        e->node = std::make_shared<MemoryNode>(reactor);
+        e->node = std::make_shared<MemoryNode>(reactor, 1 << 20);
         e->size = e->node->size();
         e->writable = e->multi_conn = e->allocation_depth = true;
         e->bitmaps.push_back({"b", 65536, {0x5a5a}});

@@ -20,11 +20,13 @@
 #include <filesystem>
 #include <string>
 
+#include "parts.h"
 #include "tools/storage/daemon.h"
 
 namespace {
 
 using namespace myna;
+using fuzz::swallow;
 using tools::storage::Daemon;
 
 std::string folder;
@@ -76,15 +78,6 @@ io::Task<void> make_images(io::Reactor& reactor) {
         }
         (void)co_await graph.create(format, c);
     }
-}
-
-io::Task<void> swallow(net::Stream& s, io::Semaphore& done) {
-    uint8_t buffer[4096];
-    for (;;) {
-        const auto n = co_await s.read_some(buffer, sizeof buffer);
-        if (!n || *n == 0) break;
-    }
-    done.release();
 }
 
 io::Task<void> one_client(io::Reactor& reactor, Daemon& daemon, std::string input) {

@@ -47,6 +47,8 @@ struct Transaction {
     std::vector<const block::Node*> held;     // exports that are held still until the end
     std::shared_ptr<block::jobs::JobGroup> group;
     std::vector<std::function<Task<void>()>> undo, commit;
+    /// Does what is left to do, or undoes what was done, the last first.
+    Task<void> end(bool good);
 };
 
 class Daemon : private block::jobs::Listener {
@@ -104,7 +106,7 @@ class Daemon : private block::jobs::Listener {
     using ActionRun = std::function<Task<Result<void>>(Daemon&, json, Transaction&)>;
     /// A command that a transaction may contain.
     void add_action(const std::string& name, std::vector<Argument> arguments, ActionRun run);
-    Task<Result<void>> hold_all(const json& actions, Transaction& t, block::jobs::Stillness& still);
+    Task<void> hold_all(const json& actions, Transaction& t, block::jobs::Stillness& still);
     Task<Result<json>> transaction(json a);
 
     // ---- snapshots.cpp

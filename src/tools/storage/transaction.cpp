@@ -11,20 +11,26 @@
 namespace myna::tools::storage {
 
 using T = Argument::Type;
-using Steps = std::vector<std::function<Task<void>()>>;
+
+Task<void> Transaction::end(bool good) {
+    if (good)
+        for (auto& step : commit) co_await step();
+    else
+        for (auto step = undo.rbegin(); step != undo.rend(); ++step) co_await (*step)();
+}
 
 void Daemon::add_action(const std::string& name, std::vector<Argument> arguments, ActionRun run) {
     actions_[name] = run;
     commands.add(name, std::move(arguments), [this, run](json a) -> Task<Result<json>> {
         Transaction alone;
         auto r = co_await run(*this, std::move(a), alone);
-        for (auto& step : r ? alone.commit : alone.undo) co_await step();
+        co_await alone.end(r.has_value());
         if (!r) co_return std::unexpected(r.error());
         co_return json::object();
     });
 }
 
-Task<Result<void>> Daemon::hold_all(const json& actions, Transaction& t, block::jobs::Stillness& still) {
+Task<void> Daemon::hold_all(const json& actions, Transaction& t, block::jobs::Stillness& still) {
     // Everything above, up to the exports: only they begin requests. In the order of the graph, as everybody holds.
     std::vector<const block::Node*> named;
     const auto note = [&](const NodePtr& n) {
@@ -40,7 +46,6 @@ Task<Result<void>> Daemon::hold_all(const json& actions, Transaction& t, block::
             still.push_back(co_await e.backend->drain());
             t.held.push_back(e.backend.get());
         }
-    co_return Result<void>{};
 }
 
 Task<Result<json>> Daemon::transaction(json a) {
@@ -69,7 +74,7 @@ Task<Result<json>> Daemon::transaction(json a) {
     t.whole = true;
     if (mode == "grouped") t.group = std::make_shared<block::jobs::JobGroup>();
     block::jobs::Stillness still;
-    if (auto r = co_await hold_all(actions, t, still); !r) co_return std::unexpected(r.error());
+    co_await hold_all(actions, t, still);
     for (const json& action : actions) {
         const std::string type = action["type"];
         Result<void> r;
@@ -77,11 +82,10 @@ Task<Result<json>> Daemon::transaction(json a) {
             r = wrong("Action '" + type + "' does not support Transaction property completion-mode = grouped");
         else r = co_await actions_.at(type)(*this, action["data"], t);
         if (r) continue;
-        // What was done last is undone first.
-        for (auto step = t.undo.rbegin(); step != t.undo.rend(); ++step) co_await (*step)();
+        co_await t.end(false);
         co_return std::unexpected(r.error());
     }
-    for (auto& step : t.commit) co_await step();
+    co_await t.end(true);
     co_return json::object();
 }
 
