@@ -26,9 +26,9 @@ using nlohmann::json;
 
 namespace {
 
-// Small pieces stay in the processor's caches between reading and writing and cost little memory; smaller ones yet cost more
-// in requests than that saves. One of another machine's disk waits less often for large ones.
-constexpr uint64_t kChunk = 384 << 10, kChunkFromAfar = 1 << 20, kSector = 512;
+// Of raw and qcow2, and of another machine's disk, fewer and larger requests are faster. Formats that are read grain by grain
+// gain nothing by more than this, and small pieces cost less memory.
+constexpr uint64_t kChunk = 384 << 10, kLargeChunk = 1 << 20, kSector = 512;
 
 struct Conversion {
     Conversion(Tool& t, Progress& p) : tool(t), progress(p), next(t.reactor), order(t.reactor) {}
@@ -40,7 +40,8 @@ struct Conversion {
     NodePtr target;
     uint64_t min_sparse = 4096;          // 0: no zero detection
     uint64_t rate = 0;                   // bytes per second, 0: no limit
-    bool compressed = false, target_zero = false, target_backed = false, salvage = false, copy_range = false, in_order = true, quiet = false, local = true;
+    bool compressed = false, target_zero = false, target_backed = false, salvage = false, copy_range = false, in_order = true, quiet = false;
+    uint64_t chunk = kLargeChunk;        // a piece of data has no more
     uint64_t target_backing_size = 0;
     uint64_t cluster = 0;                // of the target, when compressing
 
@@ -119,7 +120,7 @@ Task<Result<Piece>> next_piece(Conversion& c) {
                 p.length = p.length / c.cluster * c.cluster;
             }
         } else if (p.kind == Piece::Kind::kData) {
-            p.length = std::min(p.length, c.local ? kChunk : kChunkFromAfar);
+            p.length = std::min(p.length, c.chunk);
         }
         c.at += p.length;
         if (p.kind == Piece::Kind::kSkip) {
@@ -227,7 +228,7 @@ Task<Result<void>> note_done(Conversion& c, Piece p) {
 }
 
 Task<Result<void>> worker(Conversion& c) {
-    const Buffer buffer(c.compressed ? c.cluster : c.local ? kChunk : kChunkFromAfar);
+    const Buffer buffer(c.compressed ? c.cluster : c.chunk);
     for (;;) {
         auto next = co_await next_piece(c);
         if (!next) {
@@ -265,7 +266,8 @@ Task<Result<void>> worker(Conversion& c) {
 
 /// Lets `parallel` workers copy everything.
 Task<Result<void>> copy_all(Conversion& c, uint64_t parallel) {
-    for (const NodePtr& n : c.sources) c.local = c.local && is_local(*n);
+    for (const NodePtr& n : c.sources)
+        if (is_local(*n) && n->driver() != "raw" && n->driver() != "qcow2") c.chunk = kChunk;
     Parallel all(c.tool.reactor);
     for (uint64_t i = 0; i < parallel; ++i) all.start(worker(c));
     co_return co_await all.wait();
@@ -433,10 +435,6 @@ Task<int> run(Tool& tool, Args& a) {
     else if (c.target_backed) c.target_backing_size = c.total;
     c.target_zero = skip_create ? a.has("target-is-zero") : c.target->zero_init();
     if (continues) c.target_zero = c.target_zero && resume->target_was_zero();
-    if (!c.target_zero && !c.target_backed && !continues && c.min_sparse != 0) {
-        // Emptying the whole target at once is cheaper than writing zeroes here and there, where that can be done.
-        if (auto r = co_await c.target->write_zeroes(0, c.target->size(), {.may_unmap = true, .no_fallback = true}); r) c.target_zero = true;
-    }
     // What an interrupted run allocated and did not get to use is leaked; formats without such counts have nothing to check.
     if (continues)
         if (auto r = co_await c.target->check(block::CheckFix::kLeaks); !r && r.error().kind != ErrorKind::kUnsupported) co_return tool.error(r.error());
