@@ -23,15 +23,20 @@ constexpr uint8_t kArgs[] = {
 #undef IR_OP
 };
 
+unsigned slot_bytes(const guest::Slot& s) noexcept { return s.type == Type::kFlags ? 4 : width_of(s.type) / 8; }
+
+/// Nearly always eight bytes, for which no function is called.
 V128 read_slot(const guest::Slot& s, const void* state) noexcept {
     V128 v{};
-    const unsigned bytes = s.type == Type::kFlags ? 4 : width_of(s.type) / 8;
-    std::memcpy(&v, static_cast<const char*>(state) + s.offset, bytes);
+    const char* from = static_cast<const char*>(state) + s.offset;
+    if (s.type == Type::kI64) [[likely]] std::memcpy(&v, from, 8);
+    else std::memcpy(&v, from, slot_bytes(s));
     return v;
 }
 void write_slot(const guest::Slot& s, void* state, const V128& v) noexcept {
-    const unsigned bytes = s.type == Type::kFlags ? 4 : width_of(s.type) / 8;
-    std::memcpy(static_cast<char*>(state) + s.offset, &v, bytes);
+    char* to = static_cast<char*>(state) + s.offset;
+    if (s.type == Type::kI64) [[likely]] std::memcpy(to, &v, 8);
+    else std::memcpy(to, &v, slot_bytes(s));
 }
 
 uint32_t eval_flags(const Inst& i, const V128& a, const V128& b, const V128& c) noexcept {

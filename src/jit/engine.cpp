@@ -451,6 +451,7 @@ void JitEngine::evict() {
 void JitEngine::invalidate(uint64_t addr, uint64_t len) {
     if (len == 0) return;
     len = std::min(len, ~addr);
+    memory_.changes.fetch_add(1);
     const std::lock_guard lock(mutex_);
     ++generation_;
     removed_.clear();

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <csignal>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -65,6 +66,9 @@ class GuestMemory {
     /// returns kNoExec there. Called, and the list read, with the engine's lock held: when Engine::invalidate has returned,
     /// nobody reads a list that was given before.
     virtual std::span<const uint64_t> stops() { return {}; }
+    /// Raised before an answer of executable(), or what code_on_page() did, may cease to hold: until then it does, and is
+    /// not asked for again. Engine::invalidate raises it too. Any thread.
+    std::atomic<uint64_t> changes{0};
 };
 
 class Vcpu;

@@ -1,38 +1,26 @@
 #include "jit/fetcher.h"
 
-#include <algorithm>
-#include <cstring>
-
 #include "base/bits.h"
 
 namespace myna::jit {
 
-namespace {
-/// Nearly always four bytes, for which no function is called.
-void copy(void* out, uint64_t host, unsigned n) noexcept {
-    const auto* from = reinterpret_cast<const void*>(host);
-    if (n == 4) std::memcpy(out, from, 4);
-    else std::memcpy(out, from, n);
-}
-}  // namespace
-
 bool GuestFetcher::open_page(uint64_t page) {
-    if (page == page_) return true;
+    const uint64_t changes = memory_.changes.load();
+    if (page == page_ && changes == page_changes_) return true;
     if (!memory_.executable(page, kGuestPage)) return false;
     memory_.code_on_page(page);
     page_ = page;
+    page_changes_ = changes;
     return true;
 }
 
-unsigned GuestFetcher::fetch(uint64_t pc, void* out, unsigned want) {
-    // Nearly always: next to or among what was read first, on its last page.
-    if (pc + want <= first_limit_) {
-        ir::GuestRange& r = ranges.front();
-        if (const uint64_t at = pc - r.pc; at <= r.bytes) {
-            copy(out, base_ + pc, want);
-            r.bytes = std::max(r.bytes, static_cast<uint32_t>(at + want));
-            return want;
-        }
+unsigned GuestFetcher::fetch_anywhere(uint64_t pc, void* out, unsigned want) {
+    // A block's first instruction, mostly in the page of the block before.
+    if (const uint64_t end = align_down(pc, kGuestPage) + kGuestPage; ranges.empty() && stops_.empty() && pc + want <= end && open_page(end - kGuestPage)) {
+        copy(out, base_ + pc, want);
+        ranges.push_back({pc, want});
+        first_limit_ = end;
+        return want;
     }
     if (!stops_.empty() && std::binary_search(stops_.begin(), stops_.end(), pc)) [[unlikely]] return 0;
     unsigned done = 0;
@@ -61,7 +49,7 @@ void GuestFetcher::set_first_limit() {
 }
 
 unsigned GuestFetcher::peek(uint64_t pc, void* out, unsigned want) {
-    if (align_down(pc, kGuestPage) != page_) return 0;
+    if (align_down(pc, kGuestPage) != page_ || memory_.changes.load() != page_changes_) return 0;
     const auto n = static_cast<unsigned>(std::min<uint64_t>(want, kGuestPage - (pc & (kGuestPage - 1))));
     copy(out, base_ + pc, n);
     return n;

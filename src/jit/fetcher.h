@@ -1,7 +1,9 @@
 // GuestFetcher: hands guest bytes to a lifter, and notes what was read.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <vector>
 
@@ -17,7 +19,18 @@ inline constexpr uint64_t kGuestPage = 4096;
 class GuestFetcher final : public guest::CodeFetcher {
   public:
     GuestFetcher(GuestMemory& memory, uint64_t guest_base) : memory_(memory), base_(guest_base) {}
-    unsigned fetch(uint64_t pc, void* out, unsigned want) override;
+    unsigned fetch(uint64_t pc, void* out, unsigned want) override {
+        // Nearly always: next to or among what was read first, on its last page.
+        if (pc + want <= first_limit_) {
+            ir::GuestRange& r = ranges.front();
+            if (const uint64_t at = pc - r.pc; at <= r.bytes) {
+                copy(out, base_ + pc, want);
+                r.bytes = std::max(r.bytes, static_cast<uint32_t>(at + want));
+                return want;
+            }
+        }
+        return fetch_anywhere(pc, out, want);
+    }
     /// Only of the page opened last.
     unsigned peek(uint64_t pc, void* out, unsigned want) override;
     void begin() {
@@ -26,7 +39,6 @@ class GuestFetcher final : public guest::CodeFetcher {
     }
     /// The same, but places where the owner wants to stop are read too.
     void begin_unstopped() {
-        page_ = kNone;
         first_limit_ = 0;
         stops_ = {};
         ranges.clear();
@@ -37,9 +49,17 @@ class GuestFetcher final : public guest::CodeFetcher {
   private:
     static constexpr uint64_t kNone = 1;
     bool open_page(uint64_t page);
+    unsigned fetch_anywhere(uint64_t pc, void* out, unsigned want);
+    /// Nearly always four bytes, for which no function is called.
+    static void copy(void* out, uint64_t host, unsigned n) noexcept {
+        const auto* from = reinterpret_cast<const void*>(host);
+        if (n == 4) std::memcpy(out, from, 4);
+        else std::memcpy(out, from, n);
+    }
     GuestMemory& memory_;
     uint64_t base_;
-    uint64_t page_ = kNone;  // the last page found executable
+    uint64_t page_ = kNone;  // the last page found executable, when the owner had made so many changes
+    uint64_t page_changes_ = 0;
     std::span<const uint64_t> stops_;
     void set_first_limit();
     uint64_t first_limit_ = 0;  // the end of the page that the first range ends in; 0: none, or instructions may be hidden

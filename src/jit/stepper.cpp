@@ -4,17 +4,14 @@
 #include <xmmintrin.h>
 
 #include "base/bits.h"
-#include "ir/builder.h"
 
 namespace myna::jit {
 
 using ir::ExitReason;
 
 void Stepper::lift(uint64_t pc, uint32_t mode, const guest::LiftLimits& limits) {
-    // Runs once: the Builder's passes would cost more than they save.
-    ir::Builder builder(function_, arch_, {.fold = false, .share = false, .forward = false});
-    builder.begin(pc, mode);
-    arch_.lift_block(builder, fetcher_, cpu_, limits);
+    builder_.begin(pc, mode);
+    arch_.lift_block(builder_, fetcher_, cpu_, limits);
 }
 
 ExitReason Stepper::step(void* state, ir::EvalMemory* watched) {

@@ -5,6 +5,7 @@
 #include <csetjmp>
 #include <mutex>
 
+#include "ir/builder.h"
 #include "ir/eval.h"
 #include "jit/engine.h"
 #include "jit/fetcher.h"
@@ -19,7 +20,9 @@ class Stepper {
 
     /// `lock`: the engine's, under which GuestMemory is asked. All arguments outlive the stepper.
     Stepper(const guest::GuestArch& arch, const guest::CpuConfig& cpu, GuestMemory& memory, uint64_t guest_base, std::mutex& lock)
-        : arch_(arch), cpu_(cpu), lock_(lock), fetcher_(memory, guest_base), evaluator_(arch), base_(guest_base) {}
+        : arch_(arch), cpu_(cpu), lock_(lock), fetcher_(memory, guest_base),
+          // Runs once: the Builder's passes would cost more than they save.
+          builder_(function_, arch, {.fold = false, .share = false, .forward = false}), evaluator_(arch), base_(guest_base) {}
 
     /// Runs the instruction at header().pc. kNone: it was executed; kMode and kIcache are the caller's to handle, anything
     /// else is for the owner, as from Vcpu::run. `watched` sees its accesses; nullptr: nobody does.
@@ -38,8 +41,9 @@ class Stepper {
     const guest::CpuConfig& cpu_;
     std::mutex& lock_;
     GuestFetcher fetcher_;
-    ir::Evaluator evaluator_;
     ir::Function function_;
+    ir::Builder builder_;
+    ir::Evaluator evaluator_;
     uint64_t base_;
     jmp_buf fault_;
 };

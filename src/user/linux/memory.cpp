@@ -138,7 +138,7 @@ int64_t AddressSpace::mmap(uint64_t addr, uint64_t len, int prot, int flags, int
     bool had_code = false;
     int64_t at;
     {
-        const std::lock_guard l(lock_);
+        const Change change(*this);
         if (!within_limits(size, (prot & PROT_WRITE) != 0 && (flags & MAP_TYPE) == MAP_PRIVATE && !grows)) return -ENOMEM;
         if (fixed) {
             had_code = map_.any(addr, addr + size, PROT_EXEC);
@@ -176,7 +176,7 @@ int64_t AddressSpace::munmap(uint64_t addr, uint64_t len) {
     if ((addr & (kPage - 1)) != 0 || len == 0) return -EINVAL;
     const uint64_t size = align_up(len, kPage);
     if (addr >= layout_.limit) {
-        const std::lock_guard l(lock_);
+        const Change change(*this);
         const Region* r = map_.find(addr);
         if (r == nullptr || (r->flags & Region::kHostPlace) == 0 || size > r->end - addr) return -EINVAL;
         const int64_t done = host_syscall(SYS_munmap, addr + layout_.base, size);
@@ -186,7 +186,7 @@ int64_t AddressSpace::munmap(uint64_t addr, uint64_t len) {
     if (size < len || size > layout_.limit || addr > layout_.limit - size) return -EINVAL;
     bool had_code;
     {
-        const std::lock_guard l(lock_);
+        const Change change(*this);
         if (map_.any_flag(addr, addr + size, Region::kReserved)) return -EINVAL;
         if (map_.free(addr, addr + size)) return 0;
         had_code = map_.any(addr, addr + size, PROT_EXEC);
@@ -210,7 +210,7 @@ int64_t AddressSpace::mprotect(uint64_t addr, uint64_t len, int prot) {
     if (size < len || size > layout_.limit || addr > layout_.limit - size) return -ENOMEM;
     bool forget = false;
     {
-        const std::lock_guard l(lock_);
+        const Change change(*this);
         if ((prot & kGrowBits) != 0)
             if (const Region* r = map_.find(addr); r != nullptr && (r->flags & Region::kGrowsDown) != 0 && (prot & PROT_GROWSDOWN) != 0) {
                 size += addr - r->start;
@@ -245,7 +245,7 @@ int64_t AddressSpace::mremap(uint64_t addr, uint64_t old_len, uint64_t new_len, 
     bool had_code, had_code_new = false;
     uint64_t to = addr;
     {
-        const std::lock_guard l(lock_);
+        const Change change(*this);
         const Region* r = map_.find(addr);
         if (r == nullptr || (old_size != 0 && !map_.covered(addr, addr + old_size))) return -EFAULT;
         if (fixed && map_.any_flag(new_addr, new_addr + size, Region::kReserved)) return -ENOMEM;
@@ -311,7 +311,7 @@ int64_t AddressSpace::madvise(uint64_t addr, uint64_t len, int advice) {
 }
 
 int64_t AddressSpace::brk(uint64_t addr) {
-    const std::unique_lock l(lock_);
+    const Change change(*this);
     if (addr < brk_start_ || addr > layout_.limit) return static_cast<int64_t>(brk_);
     const uint64_t top = align_up(addr, kPage);
     if (top > brk_top_) {
@@ -339,7 +339,7 @@ int64_t AddressSpace::shmat(int id, uint64_t addr, int flags) {
     const uint64_t size = align_up(ds.shm_segsz, kPage);
     if ((flags & SHM_RND) != 0) addr = align_down(addr, kPage);
     if ((addr & (kPage - 1)) != 0) return -EINVAL;
-    const std::lock_guard l(lock_);
+    const Change change(*this);
     uint64_t at = addr;
     int host_flags = flags & ~SHM_EXEC;
     if (addr == 0) {
@@ -363,7 +363,7 @@ int64_t AddressSpace::shmat(int id, uint64_t addr, int flags) {
 int64_t AddressSpace::shmdt(uint64_t addr) {
     uint64_t size = 0;
     {
-        const std::lock_guard l(lock_);
+        const Change change(*this);
         const auto it = std::find_if(shm_.begin(), shm_.end(), [&](const auto& s) { return s.first == addr; });
         if (it == shm_.end()) return -EINVAL;
         if (const int64_t r = host_syscall(SYS_shmdt, addr + layout_.base); r < 0) return r;
@@ -416,7 +416,7 @@ bool AddressSpace::drop_code_pages(uint64_t start, uint64_t end) {
 bool AddressSpace::write_fault(uint64_t addr) {
     const uint64_t page = align_down(addr, kPage);
     {
-        const std::lock_guard l(lock_);
+        const Change change(*this);
         const Region* r = map_.find(page);
         if (r == nullptr || (r->prot & PROT_WRITE) == 0 || (r->flags & Region::kReserved) != 0) return false;
         map_changed();
@@ -486,7 +486,7 @@ bool AddressSpace::release_code_pages() {
     const bool opened = open_watches();
     std::vector<uint64_t> pages;
     {
-        const std::lock_guard l(lock_);
+        const Change change(*this);
         if (code_pages_.empty()) return opened;
         pages.swap(code_pages_);
         for (const uint64_t page : pages)
@@ -498,7 +498,7 @@ bool AddressSpace::release_code_pages() {
 }
 
 bool AddressSpace::grow_down(uint64_t addr) {
-    const std::lock_guard l(lock_);
+    const Change change(*this);
     const uint64_t page = align_down(addr, kPage);
     const Region* r = map_.at_or_above(page);
     if (r == nullptr || r->start <= page || (r->flags & Region::kGrowsDown) == 0 || r->start - page > (uint64_t{8} << 20)) return false;

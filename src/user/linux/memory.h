@@ -153,6 +153,15 @@ class AddressSpace final : public jit::GuestMemory {
     bool drop_code_pages(uint64_t start, uint64_t end);
     void invalidate(uint64_t start, uint64_t len) { if (engine_ != nullptr) engine_->invalidate(start, len); }
 
+    /// Held while the map changes, or pages lose the protection of code_on_page().
+    class Change {
+      public:
+        explicit Change(AddressSpace& s) : lock_(s.lock_) { s.changes.fetch_add(1); }
+
+      private:
+        const std::lock_guard<std::mutex> lock_;
+    };
+
     std::mutex lock_;
     RegionMap map_;
     Layout layout_;
