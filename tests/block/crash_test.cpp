@@ -108,6 +108,7 @@ struct Case {
     nlohmann::json options;
     Check check;
     Old old = Old::kNothing;
+    nlohmann::json open = nlohmann::json::object();  // options it is opened with
 };
 
 class Crash : public testing::TestWithParam<Case> {};
@@ -126,6 +127,8 @@ TEST_P(Crash, AtAnyWriteLeavesAGoodImage) {
 
     auto recorder = std::make_shared<Recorder>();
     Graph graph(*recorder);
+    graph.add_secret("k", "open sesame");
+    const OpenOptions open_options{.options = c.open};
     CreateOptions create;
     create.filename = image;
     create.size = 6 << 20;
@@ -157,10 +160,11 @@ TEST_P(Crash, AtAnyWriteLeavesAGoodImage) {
         ASSERT_EQ(pread(fd, start.data(), start.size(), 0), static_cast<ssize_t>(start.size()));
         close(fd);
     }
-    auto opened = recorder->run(graph.open(image, c.format, {}));
+    auto opened = recorder->run(graph.open(image, c.format, open_options));
     ASSERT_TRUE(opened) << opened.error().message;
     Node& n = **opened;
     const uint64_t size = n.size();
+    if (n.driver() == "luks") ASSERT_TRUE(recorder->run(n.read(0, IoVec(shadow))));  // a new one decrypts to noise
     // What is certain after which event: bytes that were flushed and not written since. -1: anything goes.
     struct Certain {
         size_t event;
@@ -229,7 +233,7 @@ TEST_P(Crash, AtAnyWriteLeavesAGoodImage) {
             EXPECT_TRUE(status == 0 || status == 3) << "qemu-img check says " << status << " after event " << cut << " of " << events.size();
         };
         if (checks && c.check == Check::kGood) peer_check();
-        auto again = recorder->run(graph.open(cut_name, c.format, {}));
+        auto again = recorder->run(graph.open(cut_name, c.format, open_options));
         ASSERT_TRUE(again) << "after event " << cut << ": " << again.error().message;
         std::vector<uint8_t> got(size);
         auto r = recorder->run((*again)->read(0, IoVec(got)));
@@ -255,6 +259,10 @@ INSTANTIATE_TEST_SUITE_P(Formats, Crash,
                                          Case{"parallels", "parallels", J{{"cluster_size", "64k"}}, Check::kAfterOpening},
                                          Case{"qcow2_backed", "qcow2", J::object(), Check::kGood, Old::kBacking}, Case{"vmdk_backed", "vmdk", J::object(), Check::kGood, Old::kBacking},
                                          Case{"qcow_backed", "qcow", J::object(), Check::kNone, Old::kBacking}, Case{"qed_backed", "qed", J::object(), Check::kGood, Old::kBacking},
+                                         Case{"luks", "luks", J{{"key-secret", "k"}, {"iter-time", "10"}}, Check::kNone, Old::kNothing, J{{"key-secret", "k"}}},
+                                         Case{"qcow2_luks_backed", "qcow2", J{{"encrypt.format", "luks"}, {"encrypt.key-secret", "k"}, {"encrypt.iter-time", "10"}, {"cluster_size", "4k"}}, Check::kNone, Old::kBacking,
+                                              J{{"encrypt", {{"key-secret", "k"}}}}},
+                                         Case{"qcow2_subclusters_backed", "qcow2", J{{"extended_l2", "on"}, {"cluster_size", "32k"}}, Check::kGood, Old::kBacking},
                                          Case{"vdi_left_over", "vdi", J::object(), Check::kAfterWriting, Old::kLeftOver}, Case{"vhdx_left_over", "vhdx", J{{"block_size", "1M"}}, Check::kGood, Old::kLeftOver},
                                          Case{"parallels_left_over", "parallels", J{{"cluster_size", "64k"}}, Check::kAfterOpening, Old::kLeftOver}),
                          [](const auto& param) { return std::string(param.param.name); });

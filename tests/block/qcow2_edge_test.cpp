@@ -175,6 +175,50 @@ TEST_F(Qcow2Edge, ClustersAreFreedWhenTheReadsThatMayKnowThemEnd) {
     EXPECT_EQ(peer_check(), 0);
 }
 
+/// Whether the header says that a writer of ours has not closed the image.
+bool marked(const Bytes& file) {
+    for (size_t at = be32(&file[100]); at + 8 <= 4096; at += 8 + align_up(be32(&file[at + 4]), 8))
+        if (be32(&file[at]) == 0x4d796e61) return true;
+    return false;
+}
+
+TEST_F(Qcow2Edge, ADamagedImageThatWasNotClosedIsSearchedOnce) {
+    auto node = open(image({{"cluster_size", "4096"}}, 1 << 20));
+    ASSERT_TRUE(write(*node, 0, 128 << 10, 0x11));
+    ASSERT_TRUE(reactor->run(node->flush()));
+    Bytes bytes = file->file;  // the writer is killed
+    ASSERT_TRUE(marked(bytes));
+    const uint64_t counts = be64(&bytes[be64(&bytes[48])]), used = host_of_first(bytes) / 4096, unused = bytes.size() / 4096 - 1;
+    ASSERT_EQ(refcount_of(bytes, unused), 0u);
+    put16(&bytes[counts + used * 2], 0);
+    put16(&bytes[counts + unused * 2], 1);
+    node = open(bytes);
+    const size_t searching = file->reads;
+    ASSERT_TRUE(reactor->run(node->close()));
+    // Nothing was repaired, nothing is lost: what the check would say, it still says.
+    Bytes after = file->file;
+    EXPECT_FALSE(marked(after));
+    EXPECT_TRUE(std::equal(after.begin() + 4096, after.end(), bytes.begin() + 4096, bytes.end()));
+    EXPECT_EQ(peer_check(), 2);
+    node = open(after);
+    EXPECT_LT(file->reads, searching);
+    auto check = reactor->run(node->check(CheckFix::kNone));
+    ASSERT_TRUE(check);
+    EXPECT_EQ(check->corruptions, 1u);
+    EXPECT_EQ(check->leaks, 1u);
+    // The next writer that is killed leaves its mark again, and a repair ends it all.
+    ASSERT_TRUE(reactor->run(node->discard(64 << 10, 4096)));
+    ASSERT_TRUE(reactor->run(node->flush()));
+    EXPECT_TRUE(marked(file->file));
+    node = open(file->file);
+    check = reactor->run(node->check(CheckFix::kAll));
+    ASSERT_TRUE(check);
+    EXPECT_EQ(check->corruptions_fixed, check->corruptions);
+    ASSERT_TRUE(reactor->run(node->close()));
+    EXPECT_FALSE(marked(file->file));
+    EXPECT_EQ(peer_check(), 0);
+}
+
 TEST_F(Qcow2Edge, DataIsNotWrittenWhereATableOfTheImageLiesOrBehindTheFile) {
     auto node = open(image({{"cluster_size", "4096"}}, 1 << 20));
     ASSERT_TRUE(write(*node, 0, 8192, 0x11));

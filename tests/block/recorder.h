@@ -16,6 +16,7 @@ struct HostOp {
     enum class Kind : uint8_t { kWrite, kZero, kTruncate, kFlush } kind;
     uint64_t offset = 0, length = 0;
     std::vector<uint8_t> bytes;
+    unsigned host = 0;  // which file, where a workload has several
 
     void apply(std::vector<uint8_t>& file) const {
         if (kind == Kind::kFlush) return;
@@ -40,10 +41,15 @@ class RecorderNode final : public Node {
     [[nodiscard]] bool zero_init() const override { return true; }
     std::vector<uint8_t> file;
     std::vector<HostOp> log;
+    std::vector<HostOp>* shared_log = nullptr;  // where it remembers instead, as file number `number`
+    unsigned number = 0;
+    bool changed_only = false;  // of a write, it remembers the sectors that change: what else may be lost of it, is not seen then
+    size_t reads = 0;
     io::Semaphore* hold_reads = nullptr;  // each read takes one unit, and waits for it
 
   protected:
     Task<Result<void>> do_read(uint64_t offset, const IoVec& into) override {
+        ++reads;
         if (hold_reads != nullptr) co_await hold_reads->acquire();
         into.copy_from(file.data() + offset);
         co_return Result<void>{};
@@ -51,6 +57,10 @@ class RecorderNode final : public Node {
     Task<Result<void>> do_write(uint64_t offset, const IoVec& from, WriteFlags) override {
         HostOp op{HostOp::Kind::kWrite, offset, from.size(), std::vector<uint8_t>(from.size())};
         from.copy_to(op.bytes.data());
+        if (changed_only) {
+            keep_changes(op);
+            if (op.bytes.empty()) co_return Result<void>{};
+        }
         co_return done(std::move(op));
     }
     Task<Result<void>> do_write_zeroes(uint64_t offset, uint64_t length, WriteFlags) override { co_return done({HostOp::Kind::kZero, offset, length, {}}); }
@@ -65,8 +75,23 @@ class RecorderNode final : public Node {
   private:
     Result<void> done(HostOp op) {
         op.apply(file);
-        log.push_back(std::move(op));
+        op.host = number;
+        (shared_log != nullptr ? *shared_log : log).push_back(std::move(op));
         return {};
+    }
+    void keep_changes(HostOp& op) const {
+        constexpr size_t kSector = 512;
+        const auto same = [&](size_t at) {
+            const size_t n = std::min(kSector, op.bytes.size() - at);
+            return op.offset + at + n <= file.size() && std::equal(op.bytes.begin() + static_cast<ptrdiff_t>(at), op.bytes.begin() + static_cast<ptrdiff_t>(at + n), file.begin() + static_cast<ptrdiff_t>(op.offset + at));
+        };
+        size_t first = 0, end = op.bytes.size();
+        while (first < end && same(first)) first += kSector;
+        while (end > first && same((end - 1) / kSector * kSector)) end = (end - 1) / kSector * kSector;
+        first = std::min(first, end);
+        op.bytes = std::vector<uint8_t>(op.bytes.begin() + static_cast<ptrdiff_t>(first), op.bytes.begin() + static_cast<ptrdiff_t>(end));
+        op.offset += first;
+        op.length = op.bytes.size();
     }
 };
 

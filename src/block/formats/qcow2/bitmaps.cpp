@@ -108,25 +108,37 @@ std::string Qcow2Node::bitmap_row(const Bitmap& b, bool in_use) {
     return row;
 }
 
-/// Before the first write: those that record are loaded, and their rows on disk say so.
-Task<Result<void>> Qcow2Node::mark_bitmaps_in_use() {
+/// Before the first write: those that record are loaded, and what is on disk of them says so, whether or not it knows yet
+/// which were added, removed, enabled or disabled since.
+Task<Result<void>> Qcow2Node::mark_bitmaps_in_use(bool all) {
     const auto alone = co_await map_.lock();
-    if (bitmaps_marked_ || bitmaps_.empty()) co_return Result<void>{};
-    std::string directory;
-    bool any = false;
+    if (bitmaps_marked_ && !all) co_return Result<void>{};
     for (Bitmap& b : bitmaps_) {
-        if (b.records()) {
-            if (auto r = co_await load_bits(b); !r) co_return r;
-            any = true;
-        }
-        directory += bitmap_row(b, b.records());
+        if (!b.records()) continue;
+        if (auto r = co_await load_bits(b); !r) co_return r;
+        bitmaps_changed_ = true;
     }
-    if (any && bitmap_directory_offset_ != 0 && directory.size() == bitmap_directory_bytes_) {
+    std::vector<uint8_t> directory(bitmap_directory_offset_ == 0 ? 0 : bitmap_directory_bytes_);
+    if (auto r = co_await read_at(bitmap_directory_offset_, directory.data(), directory.size()); !r) co_return r;
+    bool changed = false;
+    for (size_t at = 0; at + kRow <= directory.size();) {
+        uint8_t* row = &directory[at];
+        const uint32_t flags = be32(row + 12);
+        const size_t extra = be32(row + 20), name = be16(row + 18), bytes = align_up(kRow + extra + name, 8);
+        if (extra > directory.size() || bytes > directory.size() - at) co_return corrupt("a row of the bitmap directory is invalid");
+        const Bitmap* b = find_bitmap({reinterpret_cast<const char*>(row) + kRow + extra, name});
+        if (!(flags & Bitmap::kInUse) && (all || (flags & Bitmap::kAuto) || (b != nullptr && b->records()))) {
+            put32(row + 12, flags | Bitmap::kInUse);
+            changed = true;
+        }
+        at += bytes;
+    }
+    if (changed) {
         if (auto r = co_await write_at(bitmap_directory_offset_, directory.data(), directory.size()); !r) co_return r;
         if (auto r = co_await file_->flush(); !r) co_return r;
+        bitmaps_changed_ = true;
     }
     bitmaps_marked_ = true;
-    bitmaps_changed_ |= any;
     co_return Result<void>{};
 }
 
@@ -245,7 +257,10 @@ Task<Result<void>> Qcow2Node::change_bitmap(BitmapAction action, std::string nam
     if (auto r = co_await load_bits(*b); !r) co_return r;
     switch (action) {
         case BitmapAction::kClear: std::fill(b->bits.words.begin(), b->bits.words.end(), 0); break;
-        case BitmapAction::kEnable: b->flags |= Bitmap::kAuto; break;
+        case BitmapAction::kEnable:
+            b->flags |= Bitmap::kAuto;
+            bitmaps_marked_ = false;  // its row on disk need not say so yet
+            break;
         default: b->flags &= ~Bitmap::kAuto; break;
     }
     bitmaps_changed_ = true;

@@ -100,7 +100,7 @@ Task<Result<void>> Qcow2Node::do_read(uint64_t offset, const IoVec& into) {
 // ---- writing
 
 Task<Result<void>> Qcow2Node::mark_dirty(uint64_t offset, uint64_t length) {
-    if (bitmaps_.empty()) co_return Result<void>{};
+    if (bitmaps_.empty() && bitmap_directory_offset_ == 0) co_return Result<void>{};
     if (!bitmaps_marked_)
         if (auto r = co_await mark_bitmaps_in_use(); !r) co_return r;
     for (Bitmap& b : bitmaps_)

@@ -112,8 +112,12 @@ Task<Result<void>> Qcow2Node::settle() {
         if (std::ranges::find(kKnown, e.type) == std::end(kKnown)) co_return Result<void>{};
     auto found = co_await check(CheckFix::kNone);
     if (!found) co_return std::unexpected(found.error());
-    // What a damaged image seems to leak may be what the damaged table named: only 'check -r' may touch it.
-    if (found->corruptions != 0) co_return Result<void>{};
+    // What a damaged image seems to leak may be what the damaged table named: only 'check -r' may touch it. It finds leaks
+    // without a mark; so close() takes the mark out, and the next opening does not search again what this one found.
+    if (found->corruptions != 0) {
+        unclean_ = false;
+        co_return Result<void>{};
+    }
     if (found->leaks != 0) found = co_await check(CheckFix::kLeaks);
     if (!found) co_return std::unexpected(found.error());
     unclean_ = found->leaks != found->leaks_fixed;
@@ -187,7 +191,7 @@ Task<Result<void>> Qcow2Node::grow_or_shrink(uint64_t size) {
     for (const Bitmap& b : bitmaps_)
         if (b.broken()) co_return fail(ErrorKind::kUnsupported, "Cannot resize the image while its bitmap '" + b.name + "' is inconsistent; remove it first ('bitmap --remove')", ENOTSUP);
     if (!bitmaps_.empty()) {
-        if (auto r = co_await mark_bitmaps_in_use(); !r) co_return r;
+        if (auto r = co_await mark_bitmaps_in_use(true); !r) co_return r;
         for (Bitmap& b : bitmaps_) {
             if (auto r = co_await load_bits(b); !r) co_return r;
             b.bits.count = (size + b.bits.granularity - 1) / b.bits.granularity;

@@ -282,7 +282,8 @@ class Qcow2Node final : public Node {
     Task<Result<void>> load_bitmap_directory();
     Task<Result<void>> load_bits(Bitmap& b);
     Task<Result<void>> store_bitmaps();
-    Task<Result<void>> mark_bitmaps_in_use();
+    /// `all`: also those that do not record.
+    Task<Result<void>> mark_bitmaps_in_use(bool all = false);
     [[nodiscard]] static std::string bitmap_row(const Bitmap& b, bool in_use);
     [[nodiscard]] Bitmap* find_bitmap(std::string_view name);
 
@@ -351,7 +352,7 @@ class Qcow2Node final : public Node {
     bool bitmaps_changed_ = false;           // to be stored at close
     bool bitmaps_marked_ = false;            // the directory on disk says "in use"
     bool marked_ = false;                    // the header on disk says that somebody writes, or has no room to
-    bool unclean_ = false;                   // it said so when the image was opened, and no check found it sound since
+    bool unclean_ = false;                   // it said so when the image was opened, and there may be leaks to repair at the next opening
     bool damaged_ = false;                   // corruption was found: no more writing
 };
 
