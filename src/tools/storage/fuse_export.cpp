@@ -58,7 +58,7 @@ struct FuseExport::State : std::enable_shared_from_this<FuseExport::State> {
     }
     Task<Result<void>> grow(uint64_t size) {
         if (!settings.growable) co_return fail(ErrorKind::kInvalidArgument, "not growable", EFBIG);
-        co_return co_await node->truncate(size);
+        co_return co_await node->grow_to(size);
     }
 };
 
@@ -100,10 +100,14 @@ struct Operations {
     static void read(fuse_req_t r, fuse_ino_t, size_t bytes, off_t offset, fuse_file_info*) {
         T& s = of(r);
         s.run([](T& st, fuse_req_t req, uint64_t at, size_t want) -> Task<void> {
-            const size_t n = at >= st.node->size() ? 0 : static_cast<size_t>(std::min<uint64_t>(want, st.node->size() - at));
-            const std::unique_ptr<char[]> b = std::make_unique_for_overwrite<char[]>(std::max<size_t>(n, 1));
-            const IoVec into(b.get(), n);
-            const auto done = co_await st.node->read(at, into);
+            const std::unique_ptr<char[]> b = std::make_unique_for_overwrite<char[]>(std::max<size_t>(want, 1));
+            size_t n;
+            Result<void> done;
+            do {
+                n = at >= st.node->size() ? 0 : static_cast<size_t>(std::min<uint64_t>(want, st.node->size() - at));
+                const IoVec into(b.get(), n);
+                done = co_await st.node->read(at, into);
+            } while (!done && at + n > st.node->size());  // it was made shorter meanwhile
             if (!done) fuse_reply_err(req, error_of(done));
             else fuse_reply_buf(req, b.get(), n);
         }(s, r, static_cast<uint64_t>(offset), bytes));
@@ -114,9 +118,13 @@ struct Operations {
         // The session's buffer is used again for the next request.
         s.run([](T& st, fuse_req_t req, uint64_t at, std::vector<char> data) -> Task<void> {
             Result<void> done;
-            if (at + data.size() > st.node->size()) done = co_await st.grow(at + data.size());
             const IoVec v(data.data(), data.size());
-            if (done) done = co_await st.node->write(at, v);
+            for (bool again = true; again;) {
+                if (at + data.size() > st.node->size()) done = co_await st.grow(at + data.size());
+                if (!done) break;
+                done = co_await st.node->write(at, v);
+                again = !done && at + data.size() > st.node->size();  // it was made shorter meanwhile
+            }
             if (!done) fuse_reply_err(req, error_of(done));
             else fuse_reply_write(req, data.size());
         }(s, r, static_cast<uint64_t>(offset), std::vector<char>(from, from + bytes)));
@@ -129,7 +137,12 @@ struct Operations {
             const bool zero = how & FALLOC_FL_ZERO_RANGE, punch = how & FALLOC_FL_PUNCH_HOLE;
             if ((how & ~(FALLOC_FL_ZERO_RANGE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)) != 0) done = fail(ErrorKind::kUnsupported, "fallocate", EOPNOTSUPP);
             else if (at + n > st.node->size() && !(how & FALLOC_FL_KEEP_SIZE)) done = co_await st.grow(at + n);
-            if (done && (zero || punch) && at < st.node->size()) done = co_await st.node->write_zeroes(at, std::min(n, st.node->size() - at), {.may_unmap = punch});
+            for (bool again = true; again && done && (zero || punch) && at < st.node->size();) {
+                const uint64_t most = std::min(n, st.node->size() - at);
+                done = co_await st.node->write_zeroes(at, most, {.may_unmap = punch});
+                again = !done && at + most > st.node->size();
+                if (again) done = Result<void>{};
+            }
             fuse_reply_err(req, error_of(done));
         }(s, r, mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
     }
