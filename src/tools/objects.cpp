@@ -38,7 +38,7 @@ Result<void> Objects::add(std::string_view text, block::Graph& graph) {
     const std::string type = p["qom-type"], id = p["id"];
     if (type.empty()) return wrong("Parameter 'qom-type' is missing");
     if (id.empty()) return wrong("Parameter 'id' is missing");
-    if (types_.contains(id)) return wrong("attempt to add duplicate property '" + id + "' to object (type 'container')");
+    if (all_.contains(id)) return wrong("attempt to add duplicate property '" + id + "' to object (type 'container')");
     if (type == "secret") {
         if (p.contains("keyid")) return fail(ErrorKind::kUnsupported, "secret: encrypted secrets (keyid) are not supported");
         if (p.contains("data") == p.contains("file")) return wrong("'file' and 'data' are mutually exclusive, and one of them is needed");
@@ -78,13 +78,22 @@ Result<void> Objects::add(std::string_view text, block::Graph& graph) {
     } else {
         return wrong("invalid object type: " + type);
     }
-    types_[id] = type;
+    p.erase("qom-type");
+    p.erase("id");
+    p.erase("data");
+    all_[id] = {type, std::move(p)};
     return {};
 }
 
 Result<void> Objects::remove(const std::string& id, block::Graph& graph) {
-    if (types_.erase(id) == 0) return fail(ErrorKind::kNotFound, "object '" + id + "' not found");
+    if (!all_.contains(id)) return fail(ErrorKind::kNotFound, "object '" + id + "' not found");
+    // Each is held by the graph and, credentials, by this.
+    const auto group = graph.throttle_group(id);
+    const auto t = tls_.find(id);
+    if (group.use_count() > 2 || (t != tls_.end() && t->second.use_count() > 2)) return fail(ErrorKind::kInUse, "object '" + id + "' is in use, can not be deleted");
+    all_.erase(id);
     tls_.erase(id);
+    graph.remove_throttle_group(id);
     graph.remove_secret(id);
     graph.remove_tls(id);
     identities_.erase(id);
@@ -92,8 +101,7 @@ Result<void> Objects::remove(const std::string& id, block::Graph& graph) {
 }
 
 Result<std::shared_ptr<net::TlsCredentials>> Objects::tls(const std::string& id, bool server) const {
-    const auto t = types_.find(id);
-    if (t == types_.end()) return wrong("No TLS credentials with id '" + id + "'");
+    if (!all_.contains(id)) return wrong("No TLS credentials with id '" + id + "'");
     const auto c = tls_.find(id);
     if (c == tls_.end()) return wrong("Object with id '" + id + "' is not TLS credentials");
     if (c->second->server() != server) return wrong(std::string("Expecting TLS credentials with a ") + (server ? "server" : "client") + " endpoint");

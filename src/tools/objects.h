@@ -16,7 +16,13 @@ class Objects {
   public:
     /// Takes one --object value; secrets and TLS credentials go to `graph`, too. Errors name the type or property that is wrong.
     Result<void> add(std::string_view text, block::Graph& graph);
-    /// Takes it away again, from `graph`, too: a secret's text is wiped.
+    /// What was made: its type, and the properties as they were given; not the text of a secret.
+    struct Object {
+        std::string type;
+        std::map<std::string, std::string> properties;
+    };
+    [[nodiscard]] const std::map<std::string, Object>& all() const noexcept { return all_; }
+    /// Takes it away again, from `graph`, too: a secret's text is wiped. Refused while a disk, an export or a server uses it.
     Result<void> remove(const std::string& id, block::Graph& graph);
 
     Result<std::shared_ptr<net::TlsCredentials>> tls(const std::string& id, bool server) const;
@@ -25,7 +31,7 @@ class Objects {
     Result<Authorise> authorise(const std::string& id) const;
 
   private:
-    std::map<std::string, std::string> types_;  // by id
+    std::map<std::string, Object> all_;  // by id
     std::map<std::string, std::shared_ptr<net::TlsCredentials>> tls_;
     std::map<std::string, std::string> identities_;
 };

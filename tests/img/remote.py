@@ -204,6 +204,20 @@ def ssh(img, io, root, folder):
         code, text, err = tool(io, "-f", "raw", "-c", "write -P 9 5000 70000", "-c", "flush", "-c", "read -P 9 5000 70000", f"{at}/made.raw")
         expect(code == 0 and "failed" not in text + err and (data / "made.raw").read_bytes()[5000:75000] == b"\x09" * 70000, f"writes by ssh: {text}{err}")
 
+        # The storage daemon creates what a location of QMP names.
+        location = {"server": {"host": "127.0.0.1", "port": str(port)}, "path": "/data/created.raw", "user": "guest"}
+        daemon = [*client, pathlib.Path(img).with_name("myna-storage-daemon"), "--chardev", "stdio,id=c", "--monitor", "chardev=c"]
+        with subprocess.Popen([str(w) for w in daemon], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            for command, arguments in (("qmp_capabilities", {}), ("blockdev-create", {"job-id": "j", "options": {"driver": "ssh", "location": location, "size": 3 << 20}})):
+                process.stdin.write(json.dumps({"execute": command, "arguments": arguments}))
+            process.stdin.flush()
+            for line in process.stdout:
+                if '"concluded"' in line:
+                    break
+            process.stdin.write('{"execute": "quit"}')
+            process.stdin.close()
+        expect((data / "created.raw").exists() and (data / "created.raw").stat().st_size == 3 << 20, "blockdev-create by ssh")
+
         place = {"driver": "ssh", "server": {"host": "127.0.0.1", "port": str(port)}, "path": "/data/disk.raw", "user": "guest"}
         def with_check(**check):
             return tool(img, "info", "json:" + json.dumps({"driver": "raw", "file": {**place, "host-key-check": check}}))

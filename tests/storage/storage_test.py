@@ -134,7 +134,8 @@ def same_shape(m, cwd):
 
 def answers(top):
     setup = ("qemu-img create -q -f qcow2 a.qcow2 1M; qemu-io -f qcow2 -c 'write -P 1 0 256k' a.qcow2; qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2; "
-             "qemu-io -f qcow2 -c 'write -P 2 128k 256k' b.qcow2; qemu-img create -q -f raw t.raw 1M; qemu-img create -q -f qcow2 o.qcow2 1M; qemu-img create -q -f raw small.raw 64k; qemu-img create -q -f raw t2.raw 1M")
+             "qemu-io -f qcow2 -c 'write -P 2 128k 256k' b.qcow2; qemu-img create -q -f raw t.raw 1M; qemu-img create -q -f qcow2 o.qcow2 1M; qemu-img create -q -f raw small.raw 64k; qemu-img create -q -f raw t2.raw 1M; "
+             "qemu-img create -q -f qcow2 -b b.qcow2 -F qcow2 c.qcow2")
 
     def c(command, **a):
         return json.dumps({"execute": command, "arguments": {k.replace("_", "-"): v for k, v in a.items()}})
@@ -173,11 +174,29 @@ def answers(top):
                    c("block-commit", job_id="c", device="b"), ["BLOCK_JOB_READY"], c("job-cancel", id="c"), ["JOB_STATUS_CHANGE", "null"],
                    c("blockdev-reopen", options=[opened("a", "a.qcow2", read_only=True)]), c("blockdev-reopen", options=[opened("b", "b.qcow2", read_only=True, backing="a")]), c("query-named-block-nodes", flat=True),
                    c("blockdev-reopen", options=[opened("b", "b.qcow2", read_only=False, backing="a")]), c("block-dirty-bitmap-remove", node="b", name="x"), c("blockdev-del", node_name="b"), c("blockdev-del", node_name="a")],
+        # A base that is only read is written to while the job takes, and afterwards when it became the active layer.
+        "commit-read-only": [qcow2("a", "a.qcow2", read_only=True), qcow2("b", "b.qcow2", backing="a"), c("block-commit", job_id="c", device="b"), ["BLOCK_JOB_READY"], c("job-cancel", id="c"), ["JOB_STATUS_CHANGE", "null"],  # qemu leaves it writable here
+                             c("block-commit", job_id="c", device="b"), ["BLOCK_JOB_READY"], c("job-complete", id="c"), ["JOB_STATUS_CHANGE", "null"], c("query-named-block-nodes", flat=True)],
+        "change-backing": [qcow2("a", "a.qcow2", read_only=True), qcow2("b", "b.qcow2", backing="a", read_only=True), qcow2("c", "c.qcow2", backing="b"), c("change-backing-file", device="c", image_node_name="b", backing_file="other.qcow2"),
+                           c("change-backing-file", device="c", image_node_name="zz", backing_file="x"), c("change-backing-file", device="zz", image_node_name="b", backing_file="x"), c("change-backing-file", device="b", image_node_name="c", backing_file="x"),
+                           c("change-backing-file", device="c", image_node_name="a", backing_file="x")],
+        "commit-behind": [qcow2("c", "c.qcow2"), c("block-commit", job_id="m", device="c", top="b.qcow2", base="a.qcow2"), ["JOB_STATUS_CHANGE", "null"], c("query-named-block-nodes", flat=True),
+                          c("block-commit", job_id="c", device="c"), ["BLOCK_JOB_READY"], c("job-complete", id="c"), ["JOB_STATUS_CHANGE", "null"], c("query-named-block-nodes", flat=True)],
+        "qom": [c("qom-list", path="/objects"), c("qom-list", path="/nope"), c("qom-list"), c("object-add", qom_type="secret", id="s", data="abc"), c("object-add", qom_type="throttle-group", id="g", limits={"bps-total": 1000}),
+                c("object-add", qom_type="authz-simple", id="z", identity="me"), c("object-add", qom_type="tls-creds-anon", id="t", endpoint="server"), c("object-add", qom_type="tls-creds-anon", id="u"),
+                c("qom-list", path="/objects"), c("qom-list", path="objects/"), c("qom-list", path="s"), c("qom-list", path="/objects/g"), c("qom-list", path="objects/z"), c("qom-list", path="/objects/t"), c("qom-list", path="/s"), c("qom-list", path="/objects/s/x"),
+                *[c("qom-get", path="/objects/" + o, property=p) for o, names in {"s": "format loaded type file keyid nope", "g": "limits x-bps-total x-iops-size type", "z": "identity", "t": "endpoint verify-peer dir priority loaded type", "u": "endpoint"}.items() for p in names.split()],
+                c("qom-get", path="/", property="type"), c("qom-get", path="/objects", property="s"), c("qom-get", path="/", property="objects"), c("qom-get", path="/objects", property="nope"), c("qom-get", path="zz", property="type"),
+                c("qom-set", path="/objects/g", property="limits", value={"iops-total": 5}), c("qom-get", path="g", property="limits"), c("qom-set", path="g", property="x-bps-total", value=7), c("qom-set", path="g", property="limits", value={"zz": 1}),
+                c("qom-set", path="g", property="limits", value=1), c("qom-set", path="g", property="limits", value={"bps-total": "x"}), c("qom-set", path="s", property="type", value="x"), c("qom-set", path="s", property="nope", value="x"), c("qom-set", path="zz", property="type", value="x"),
+                c("qom-list-properties", typename="nope"), c("blockdev-add", driver="throttle", node_name="th", throttle_group="g", file={"driver": "file", "filename": "t.raw"}), c("object-del", id="g"), c("blockdev-del", node_name="th"), c("object-del", id="g"),
+                c("object-del", id="g"), c("qom-list", path="g")],
         "backup": [qcow2("a", "a.qcow2"), file("t", "t.raw"), c("blockdev-backup", job_id="k", device="a", target="t", sync="incremental"), c("blockdev-backup", job_id="k", device="a", target="t", sync="incremental", bitmap="none"),
                    c("blockdev-backup", job_id="k", device="a", target="t", sync="full", auto_finalize=False, auto_dismiss=False), ["BLOCK_JOB_PENDING"], c("job-pause", id="k"), c("job-complete", id="k"), c("job-finalize", id="k"),
                    ["JOB_STATUS_CHANGE", "concluded"], c("query-jobs"), c("job-cancel", id="k"), c("job-dismiss", id="k"), c("query-jobs")],
         "stream": [qcow2("a", "a.qcow2"), qcow2("b", "b.qcow2", backing="a"), c("query-named-block-nodes", flat=True), c("block-stream", job_id="s", device="b", base_node="zz"), c("block-stream", job_id="s", device="b"),
                    ["JOB_STATUS_CHANGE", "null"], c("query-named-block-nodes", flat=True), c("blockdev-del", node_name="a")],
+        "stream-behind": [qcow2("a", "a.qcow2"), qcow2("b", "b.qcow2", backing="a"), c("block-stream", job_id="s", device="b", base_node="a"), ["JOB_STATUS_CHANGE", "null"], c("query-jobs"), c("query-named-block-nodes", flat=True)],
         "commit": [qcow2("a", "a.qcow2"), qcow2("b", "b.qcow2", backing="a"), c("block-commit", job_id="c", device="b", base_node="b"), c("block-commit", job_id="c", device="b"), ["BLOCK_JOB_READY"], c("job-complete", id="c"), ["JOB_STATUS_CHANGE", "null"]],
         "bitmaps": [qcow2("a", "a.qcow2"), c("block-dirty-bitmap-add", node="a", name="b0"), c("block-dirty-bitmap-add", node="a", name="b0"), c("block-dirty-bitmap-add", node="a", name=""), c("block-dirty-bitmap-add", node="a", name="g", granularity=1000),
                     c("block-dirty-bitmap-add", node="zz", name="g"), c("query-named-block-nodes", flat=True), c("block-dirty-bitmap-disable", node="a", name="b0"), c("block-dirty-bitmap-clear", node="a", name="b0"),
@@ -207,6 +226,7 @@ def answers(top):
                    c("blockdev-create", job_id="cr", options={"driver": "qcow2", "file": "n", "size": 4194304, "cluster-size": 4096}), ["JOB_STATUS_CHANGE", "concluded"], c("job-dismiss", id="cr"),
                    c("blockdev-add", driver="qcow2", node_name="q", file="n"), c("query-named-block-nodes", flat=True)],
     }
+    unordered = ("reopen", "qom", "commit-read-only", "commit-behind")  # the order of nodes and objects is not said anywhere
     for name, script in scripts.items():
         heard = {}
         for who, binary in (("myna", OURS), ("qemu", THEIRS)):
@@ -225,39 +245,45 @@ def answers(top):
             d.end()
             heard[who] = out
         for (line, ours), (_, theirs) in zip(heard["myna"], heard["qemu"]):
-            if name == "reopen":  # the order of nodes is not said anywhere
+            if name in unordered:
                 ours, theirs = (sorted(json.dumps(n) for n in json.loads(m)["return"]) if isinstance(m, str) and m.startswith('{"return": [') else m for m in (ours, theirs))
+            if isinstance(ours, list) and isinstance(theirs, list) and name in unordered:
+                ours, theirs = [x for x in ours if x not in theirs], [x for x in theirs if x not in ours]
             if ours != theirs:
                 problems.append(f"{name}: {line}\n    myna {ours}\n    qemu {theirs}")
+        if name == "change-backing":
+            expect(name, *(json.loads(sh("qemu-img info -U --output=json b.qcow2", top / f"{name}-{who}"))["backing-filename"] for who in ("myna", "qemu")))
     schema(top)
 
 
 def paths(schema):
-    """What libvirt asks a schema for: "blockdev-add/arg-type/+qcow2/*backing" and the kind of type that is there."""
+    """What libvirt asks a schema for: "blockdev-add/arg-type/+qcow2/backing", the kind of type that is there, and whether
+    it may be left out."""
     by_name = {e["name"]: e for e in schema}
     found = {}
 
-    def follow(prefix, name, depth, above):
+    def follow(prefix, name, depth, above, optional=False):
         e = by_name[name]  # every name must be defined
         kind = e["meta-type"]
         if kind == "array":
+            found[prefix] = ("array", optional)
             return follow(prefix + "/[]", e["element-type"], depth, above)
         if kind == "enum":
             expect(f"{prefix}: values and members", [m["name"] for m in e["members"]], e["values"])
-            found[prefix] = ("enum", frozenset(e["values"]))
+            found[prefix] = ("enum", optional, frozenset(e["values"]))
         elif kind == "builtin":
-            found[prefix] = (e["json-type"],)
+            found[prefix] = (e["json-type"], optional)
         elif kind == "alternate":
-            found[prefix] = ("alternate",)
+            found[prefix] = ("alternate", optional)
             for m in e["members"]:
                 kind = by_name[m["type"]]["meta-type"]
                 follow(prefix + "/" + (m["type"] if kind == "builtin" else kind), m["type"], depth, above)
         else:
-            found[prefix] = ("object",)
+            found[prefix] = ("object", optional)
             if depth == 6 or name in above:
                 return
             for m in e["members"]:
-                follow(prefix + ("/*" if "default" in m else "/") + m["name"], m["type"], depth + 1, above | {name})
+                follow(prefix + "/" + m["name"], m["type"], depth + 1, above | {name}, "default" in m)
             for v in e.get("variants", ()):
                 expect(f"{prefix}: the tag", e["tag"] in [m["name"] for m in e["members"]], True)
                 follow(prefix + "/+" + v["case"], v["type"], depth + 1, above | {name})
@@ -270,13 +296,14 @@ def paths(schema):
     return found
 
 
-# Ours beyond the documented daemon's, and what it calls by another name.
-BEYOND = re.compile(r"/\*?filename$|/\+(https?|ftps?|nbd|ssh|throttle)/|^blockdev-create/|^object-add/arg-type/\+|^block-dirty-bitmap-|^query-qmp-schema/")
+# Ours beyond the documented daemon's.
+BEYOND = re.compile(r"^blockdev-create/arg-type/options/\+(?!ssh/)")
 
 
 def schema(top):
-    """Every path of ours is one of the documented daemon's, with a type of the same kind."""
-    answers = {}
+    """Every path of ours is one of the documented daemon's, with a type of the same kind, and required where it is there;
+    what is required there, ours has, too. And commands want what the schema says that they want."""
+    answers, missing, types = {}, {}, {}
     for who, binary in (("myna", OURS), ("qemu", THEIRS)):
         cwd = top / f"schema-{who}"
         cwd.mkdir()
@@ -284,19 +311,38 @@ def schema(top):
         answers[who] = d.good("query-qmp-schema")
         commands = {c["name"] for c in d.good("query-commands")}
         expect(f"{who}: commands of the schema", {e["name"] for e in answers[who] if e["meta-type"] == "command"}, commands)
+        missing[who] = {name: d(name).get("error", {}).get("desc", "") for name in sorted(commands - {"quit", "qmp_capabilities", "query-qmp-schema"})}
+        types[who] = {t["name"]: (t.get("parent"), t.get("abstract"), sorted((p["name"], p["type"]) for p in d("qom-list-properties", typename=t["name"]).get("return", ())))
+                      for t in d.good("qom-list-types", abstract=True) if t["name"] in types.get("myna", [t["name"]])}  # qemu's does not survive the question for each of its own
         d.end()
     ours, theirs = paths(answers["myna"]), paths(answers["qemu"])
     both = {p.split("/")[0] for p in ours} & {p.split("/")[0] for p in theirs}
     print(f"query-qmp-schema: {len(both)} commands and events compared, {len(ours)} paths of ours, {len(theirs)} of qemu's")
-    for path, kind in ours.items():
-        if path.split("/")[0] not in both or BEYOND.search(path):
+    for path, (kind, optional, *values) in ours.items():
+        if path.split("/")[0] not in both:
             continue
         if path not in theirs:
-            problems.append(f"schema: {path} is not in qemu's")
-        elif kind[0] != theirs[path][0]:
-            problems.append(f"schema: {path} is of kind {kind[0]}, qemu's of kind {theirs[path][0]}")
-        elif kind[0] == "enum" and not kind[1] <= theirs[path][1]:
-            problems.append(f"schema: {path} has values that qemu's has not: {sorted(kind[1] - theirs[path][1])}")
+            if not BEYOND.search(path):
+                problems.append(f"schema: {path} is not in qemu's")
+            continue
+        their_kind, their_optional, *their_values = theirs[path]
+        if BEYOND.search(path):
+            pass
+        elif kind != their_kind:
+            problems.append(f"schema: {path} is of kind {kind}, qemu's of kind {their_kind}")
+        elif kind == "enum" and not values[0] <= their_values[0]:
+            problems.append(f"schema: {path} has values that qemu's has not: {sorted(values[0] - their_values[0])}")
+        if optional != their_optional:
+            problems.append(f"schema: {path} is {'optional' if optional else 'required'}, and qemu's is not")
+    for path, (kind, optional, *_) in theirs.items():
+        if path not in ours and path.rsplit("/", 1)[0] in ours and not optional and "/[]" not in path[-3:] and "+" not in path.rsplit("/", 1)[1] and ours[path.rsplit("/", 1)[0]][0] == "object":
+            problems.append(f"schema: {path} is required in qemu's, and not in ours")
+    for kind, row in types["myna"].items():
+        expect(f"qom type {kind}", row, types["qemu"].get(kind))
+    for name, error in missing["myna"].items():
+        # Which of several is told may differ; that something is missing must not.
+        if name in missing["qemu"] and ("is missing" in error) != ("is missing" in missing["qemu"][name]):
+            problems.append(f"{name} without arguments: {error!r}, qemu {missing['qemu'][name]!r}")
 
 
 class Load:
@@ -344,7 +390,7 @@ def jobs(top):
     r = random.Random(seed)
     size = 8 << 20
     for number in range(rounds):
-        for kind in ("mirror", "mirror-blocking", "mirror-replaces", "mirror-cancel", "mirror-top", "backup", "backup-cancel", "incremental", "transaction", "grouped", "stream", "stream-base", "commit-active", "commit-middle"):
+        for kind in ("mirror", "mirror-blocking", "mirror-replaces", "mirror-cancel", "mirror-top", "backup", "backup-cancel", "incremental", "transaction", "grouped", "stream", "stream-base", "stream-behind", "commit-active", "commit-middle"):
             cwd = top / f"{kind}-{number}"
             cwd.mkdir()
             sh(f"qemu-img create -q -f qcow2 base.qcow2 {size}; qemu-io -f qcow2 -c 'write -P 0x11 0 3M' -c 'write -P 0x12 5M 1M' base.qcow2; qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 mid.qcow2; "
@@ -352,7 +398,8 @@ def jobs(top):
                f"qemu-img create -q -f qcow2 t.qcow2 {size}; qemu-img create -q -f raw t.raw {size}; qemu-img create -q -f raw bad.raw {size}; qemu-img create -q -f qcow2 inc.qcow2 {size}", cwd)
             d = Daemon(OURS, cwd)
             for name in ("base", "mid", "top"):
-                d.good("blockdev-add", driver="qcow2", node_name=name, file={"driver": "file", "filename": f"{name}.qcow2"}, backing={"base": None, "mid": "base", "top": "mid"}[name])
+                d.good("blockdev-add", driver="qcow2", node_name=name, file={"driver": "file", "filename": f"{name}.qcow2"}, backing={"base": None, "mid": "base", "top": "mid"}[name],
+                       **({"read_only": True} if name == "base" and kind.startswith("commit") and r.randrange(2) else {}))
             d.good("blockdev-add", driver="qcow2", node_name="t", file={"driver": "file", "filename": "t.qcow2"}, backing=None)
             d.good("blockdev-add", driver="raw", node_name="u", file={"driver": "file", "filename": "t.raw"})
             d.good("nbd-server-start", addr={"type": "unix", "data": {"path": "n.sock"}})
@@ -416,6 +463,9 @@ def jobs(top):
                 d.good("block-stream", device="top", **common)
             elif kind == "stream-base":
                 d.good("block-stream", device="top", base_node="base", **common)
+            elif kind == "stream-behind":
+                # Onto the node right behind: there is nothing to copy, and the job ends.
+                d.good("block-stream", device="top", base_node="mid", **common)
             elif kind == "commit-active":
                 d.good("block-commit", device="top", base_node="base", **common)
             else:
@@ -462,9 +512,9 @@ def jobs(top):
             if kind == "stream":
                 info = json.loads(sh("qemu-img info --output=json top.qcow2", cwd))
                 expect("stream: backing file", info.get("backing-filename"), None)
-            if kind in ("stream-base", "commit-middle"):
+            if kind in ("stream-base", "stream-behind", "commit-middle"):
                 info = json.loads(sh("qemu-img info --output=json top.qcow2", cwd))
-                expect(f"{kind}: backing file", info.get("backing-filename"), "base.qcow2")
+                expect(f"{kind}: backing file", info.get("backing-filename"), "mid.qcow2" if kind == "stream-behind" else "base.qcow2")
             if kind not in ("mirror", "mirror-blocking", "mirror-replaces", "mirror-top", "commit-active"):
                 if content("top.qcow2", "qcow2", cwd) != load.shadow:
                     problems.append(f"{kind}: the image is not what the client wrote")

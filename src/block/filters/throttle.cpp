@@ -27,8 +27,23 @@ void ThrottleGroup::Bucket::add(double units) {
     burst += units;
 }
 
+namespace {
+// In the order of ThrottleGroup::Kind.
+constexpr std::string_view kNames[] = {"bps-total", "bps-read", "bps-write", "iops-total", "iops-read", "iops-write"};
+}  // namespace
+
+nlohmann::json ThrottleGroup::limits() const {
+    nlohmann::json out = {{"iops-size", op_bytes_}};
+    for (size_t i = 0; i < kKinds; ++i) {
+        const std::string name(kNames[i]);
+        out[name] = static_cast<uint64_t>(buckets_[i].average);
+        out[name + "-max"] = static_cast<uint64_t>(buckets_[i].maximum);
+        out[name + "-max-length"] = static_cast<uint64_t>(buckets_[i].seconds);
+    }
+    return out;
+}
+
 Result<void> ThrottleGroup::set(const nlohmann::json& given) {
-    static constexpr std::string_view kNames[kKinds] = {"bps-total", "bps-read", "bps-write", "iops-total", "iops-read", "iops-write"};
     nlohmann::json limits = given.value("limits", nlohmann::json::object());
     for (const auto& [key, value] : given.items()) {
         if (key == "id" || key == "qom-type" || key == "limits") continue;

@@ -22,6 +22,8 @@ class ThrottleGroup {
     /// Limits by name, as `--object throttle-group` has them: x-bps-total, x-iops-read-max, x-bps-write-max-length,
     /// x-iops-size …, or the same within "limits" without x-. Numbers or texts. Errors name what is wrong.
     Result<void> set(const nlohmann::json& limits);
+    /// All limits by name, without x-: "bps-total", "bps-total-max", "bps-total-max-length" …, "iops-size".
+    [[nodiscard]] nlohmann::json limits() const;
     /// Waits until a request of so many bytes may go on, and counts it.
     Task<void> pass(bool write, uint64_t bytes);
     /// Seconds that a request must wait at `now` (0: none); for pass() and tests.

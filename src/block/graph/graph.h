@@ -73,6 +73,7 @@ class Graph {
     void remove_tls(const std::string& id) { tls_.erase(id); }
     /// --object throttle-group,id=…: nodes that name it share its limits.
     void add_throttle_group(std::string id, std::shared_ptr<ThrottleGroup> g) { throttle_groups_.insert_or_assign(std::move(id), std::move(g)); }
+    void remove_throttle_group(const std::string& id) { throttle_groups_.erase(id); }
     [[nodiscard]] std::shared_ptr<ThrottleGroup> throttle_group(std::string_view id) const;
     /// Null: there are none of that id.
     [[nodiscard]] std::shared_ptr<net::TlsCredentials> tls(std::string_view id) const;

@@ -231,6 +231,7 @@ Task<void> Job::abandon(Listener* listener) {
     set_status(Status::kCreated);
     set_status(Status::kAborting);
     co_await clean(false);
+    if (at_end_) co_await at_end_(false);
     set_status(Status::kConcluded);
     set_status(Status::kNull);
 }
@@ -259,6 +260,7 @@ Task<void> Job::main(std::shared_ptr<Job> job) {
         j.fail_group();
     }
     co_await j.clean(r.has_value());
+    if (j.at_end_) co_await j.at_end_(r.has_value());
     if (!r) j.error_ = r.error();
     if (j.listener_ != nullptr) j.listener_->ended(j);
     j.set_status(Status::kConcluded);

@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -77,6 +78,8 @@ class Job {
     Task<void> abandon(Listener* listener);
     /// Before start(). All members join before any starts.
     static void join(const std::shared_ptr<Job>& job, std::shared_ptr<JobGroup> group);
+    /// Before start(): what is left to do when the job has given back all that it used; told whether it went well.
+    void at_end(std::function<Task<void>(bool good)> then) { at_end_ = std::move(then); }
     /// Begins. The job keeps itself until it is null; `listener` must live as long.
     static void start(const std::shared_ptr<Job>& job, Listener* listener);
 
@@ -154,6 +157,7 @@ class Job {
     std::string type_;
     JobOptions options_;
     Listener* listener_ = nullptr;
+    std::function<Task<void>(bool)> at_end_;
     Status status_ = Status::kUndefined;
     bool paused_ = false, stopped_by_error_ = false, ready_ = false;
     bool cancelled_ = false, soft_cancelled_ = false, completing_ = false, finalizing_ = false, dismissed_ = false;

@@ -47,9 +47,9 @@ class Stream final : public WatchingJob {
             begin_watching();
         }
         Node& top = *a_.top;
+        if (top.backing() == a_.base) co_return Result<void>{};  // nothing lies between them
         total_ = top.size();
         const uint64_t step = std::max<uint64_t>(kChunk, top.cluster_size().value_or(0));
-        if (!top.backing()) co_return Result<void>{};
         for (uint64_t at = 0; at < total_;) {
             const uint64_t end = std::min(total_, align_down(at + step, step));
             bool copied = false;
@@ -162,6 +162,7 @@ class Commit final : public Job {
     }
     Task<void> clean(bool) override {
         uses_.clear();
+        a_ = {};  // a layer that nobody else has is gone with the job's work
         co_return;
     }
 

@@ -182,9 +182,11 @@ Task<Result<NodePtr>> open_ssh(Graph& graph, const OpenOptions& o) {
 }
 
 Task<Result<void>> create_ssh(Graph& graph, const CreateOptions& o) {
-    auto place = parse_name(o.filename);
+    const auto location = o.options.find("location");  // an options tree in the place of a name
+    const bool named = location == o.options.end();
+    auto place = named ? parse_name(o.filename) : place_of(*location);
     if (!place) co_return std::unexpected(place.error());
-    auto node = co_await open_place(graph, std::move(*place), o.filename, false, O_RDWR | O_CREAT | O_TRUNC);
+    auto node = co_await open_place(graph, std::move(*place), named ? o.filename : "", false, O_RDWR | O_CREAT | O_TRUNC);
     if (!node) co_return std::unexpected(node.error());
     auto r = o.size == 0 ? Result<void>{} : co_await (*node)->truncate(o.size);
     if (auto closed = co_await (*node)->close(); r && !closed) r = closed;

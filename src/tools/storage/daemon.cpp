@@ -37,6 +37,7 @@ Daemon::Daemon(io::Reactor& r) : reactor(r), graph(r) {
     add_bitmap_commands();
     add_transaction_commands();
     add_object_commands();
+    add_qom_commands();
     commands.add("query-version", {}, [](json) -> Task<Result<json>> { co_return qmp::version(); });
     commands.add("query-commands", {}, [this](json) -> Task<Result<json>> {
         json out = json::array({{{"name", "qmp_capabilities"}}});

@@ -86,6 +86,7 @@ class Daemon : private block::jobs::Listener {
     void add_transaction_commands();  // transaction.cpp
     void describe_commands();      // schema.cpp
     void add_object_commands();    // objects of --object and QMP
+    void add_qom_commands();       // qom.cpp
 
     // ---- nodes.cpp
     Task<Result<json>> blockdev_add(json a);
@@ -93,14 +94,33 @@ class Daemon : private block::jobs::Listener {
     Task<Result<json>> blockdev_reopen(json a);
     /// Opens a node as `options` of blockdev-add say.
     Task<Result<NodePtr>> open_given(json options);
-    /// Closes the node of that name and opens it as `options` say, in the same place of the graph; as it was when that fails.
-    Task<Result<void>> open_anew(std::string name, json options);
+    /// What opens the node again as it is: how it was added or, where no command added it, the name of its file.
+    Result<json> options_of(const block::Node& n) const;
+    /// Closes the node and opens it as `options` say, in the same place of the graph and with the same node behind it; as
+    /// `before` says when that fails. Gives the new node.
+    Task<Result<NodePtr>> open_anew(NodePtr old, json options, json before);
+    /// The node opened again, to read only or to write as well.
+    Task<Result<NodePtr>> set_read_only(NodePtr n, bool read_only);
     Task<Result<json>> named_nodes(json a);
     Task<Result<json>> node_info(NodePtr n, bool flat);
     Task<Result<json>> block_resize(json a);
+    Task<Result<json>> change_backing_file(json a);
     /// Errors say whether the argument could have been the name of a device, too.
     Result<NodePtr> node_of(const std::string& name, bool or_device = true);
     [[nodiscard]] json bitmaps_of(const block::Node& n, const std::vector<block::BitmapInfo>& persistent) const;
+
+    // ---- qom.cpp
+    struct QomPlace {
+        std::string_view type;
+        std::string id;                          // of an object; empty: "/" or "/objects"
+        const Objects::Object* object = nullptr;
+        [[nodiscard]] bool root() const noexcept { return object == nullptr && id.empty(); }
+    };
+    [[nodiscard]] Result<QomPlace> qom_place(const std::string& path) const;
+    [[nodiscard]] json qom_properties(const QomPlace& place) const;
+    Result<json> qom_list(const json& a);
+    Result<json> qom_get(const json& a);
+    Result<json> qom_set(const json& a);
 
     // ---- transaction.cpp
     using ActionRun = std::function<Task<Result<void>>(Daemon&, json, Transaction&)>;
@@ -134,7 +154,7 @@ class Daemon : private block::jobs::Listener {
     Task<Result<block::jobs::JobPtr>> make_backup(json a);
     Result<json> mirror(const json& a);
     Result<json> stream(const json& a);
-    Result<json> commit(const json& a);
+    Task<Result<json>> commit(json a);
     [[nodiscard]] json job_data(const block::jobs::Job& j) const;
     void status_changed(const block::jobs::Job& j) override;
     void ready(const block::jobs::Job& j) override;

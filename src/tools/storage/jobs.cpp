@@ -228,11 +228,11 @@ Result<json> Daemon::stream(const json& a) {
     return start_job(make_stream(graph, std::move(*o), std::move(s)));
 }
 
-Result<json> Daemon::commit(const json& a) {
+Task<Result<json>> Daemon::commit(json a) {
     auto o = job_options(a);
-    if (!o) return std::unexpected(o.error());
+    if (!o) co_return std::unexpected(o.error());
     auto active = node_of(text_of(a, "device"));
-    if (!active) return std::unexpected(active.error());
+    if (!active) co_return std::unexpected(active.error());
     CommitArgs c{.top = *active};
     NodePtr lowest = *active;
     while (lowest->backing()) lowest = lowest->backing();
@@ -251,18 +251,43 @@ Result<json> Daemon::commit(const json& a) {
         }
         return {};
     };
-    if (auto r = by_name("top", "top-node", c.top); !r) return std::unexpected(r.error());
-    if (auto r = by_name("base", "base-node", c.base); !r) return std::unexpected(r.error());
+    if (auto r = by_name("top", "top-node", c.top); !r) co_return std::unexpected(r.error());
+    if (auto r = by_name("base", "base-node", c.base); !r) co_return std::unexpected(r.error());
     if (c.top != *active) {
         for (NodePtr n = *active; n; n = n->backing())
             if (n->backing() == c.top) c.overlay = n;
-        if (!c.overlay) return wrong("'" + c.top->node_name() + "' is not in the backing chain of '" + (*active)->node_name() + "'");
+        if (!c.overlay) co_return wrong("'" + c.top->node_name() + "' is not in the backing chain of '" + (*active)->node_name() + "'");
     }
     if (a.contains("backing-file")) {
-        if (!c.overlay) return wrong("'backing-file' specified, but 'top' is the active layer");
+        if (!c.overlay) co_return wrong("'backing-file' specified, but 'top' is the active layer");
         c.backing_file = text_of(a, "backing-file");
     }
-    return start_job(make_commit(graph, std::move(*o), std::move(c)));
+    // What is only read, and is to be written, is opened so for as long as the job takes; as the active layer it stays so.
+    const bool is_active = !c.overlay;
+    NodePtr n = c.top;
+    while (n && n != c.base) n = n->backing();
+    std::vector<NodePtr> reopened;
+    const auto restore = [this](std::vector<NodePtr> nodes) -> Task<void> {
+        for (const NodePtr& was : nodes) (void)co_await set_read_only(was, true);
+    };
+    for (NodePtr* to_write : {&c.base, &c.overlay}) {
+        if (!n || c.top == c.base || !*to_write || !(*to_write)->read_only()) continue;
+        auto anew = co_await set_read_only(*to_write, false);
+        if (!anew) {
+            co_await restore(std::move(reopened));
+            co_return std::unexpected(anew.error());
+        }
+        reopened.push_back(*to_write = *anew);
+    }
+    auto job = make_commit(graph, std::move(*o), std::move(c));
+    if (!job) {
+        co_await restore(std::move(reopened));
+        co_return std::unexpected(job.error());
+    }
+    (*job)->at_end([restore, reopened, is_active](bool good) -> Task<void> {
+        if (!is_active || !good) co_await restore(reopened);
+    });
+    co_return start_job(std::move(job));
 }
 
 Task<Result<void>> Daemon::create_image(std::string driver, block::CreateOptions c, std::string node) {
@@ -293,7 +318,14 @@ Task<Result<json>> Daemon::blockdev_create(json a) {
         if (key == "size") {
             if (!value.is_number_unsigned()) co_return wrong("Invalid parameter type for 'options.size', expected: integer");
             c.size = value;
-        } else if (key == "filename") c.filename = value;
+        } else if (key == "filename" && driver != "ssh") c.filename = value;
+        else if (key == "location" && driver == "ssh") {
+            if (!value.is_object()) co_return wrong("Invalid parameter type for 'options.location', expected: object");
+            for (const auto& [member, v] : value.items())
+                if (member != "server" && member != "path" && member != "user" && member != "host-key-check") co_return wrong("Parameter 'options.location." + member + "' is unexpected");
+            c.options["location"] = value;
+            c.filename = "ssh:";  // the location says the rest
+        }
         else if (key == "file") {
             // The file is created anew, and the node opened again: nobody else has it.
             if (!value.is_string()) co_return fail(ErrorKind::kUnsupported, "'file' must be the name of a node");
@@ -318,6 +350,7 @@ Task<Result<json>> Daemon::blockdev_create(json a) {
             else c.options[name] = value.is_boolean() ? json(value.get<bool>() ? "on" : "off") : value.is_string() ? value : json(value.dump());
         }
     }
+    if (c.filename.empty() && driver == "ssh") co_return wrong("Parameter 'options.location' is missing");
     if (c.filename.empty()) co_return wrong(d->kind == block::Driver::Kind::kProtocol ? "Parameter 'options.filename' is missing" : "Parameter 'options.file' is missing");
     co_return start_job(JobPtr(std::make_shared<CallJob>(reactor, "create", std::move(o), [this, driver, c, node] { return create_image(driver, c, node); })));
 }

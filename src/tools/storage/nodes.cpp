@@ -30,13 +30,15 @@ Result<void> check(const json& o) {
     const auto has = [&](std::string_view key) { return std::ranges::any_of(members, [&](const qmp::Member& m) { return m.name == key; }); };
     for (const auto& [key, value] : o.items()) {
         const std::string_view k = key;
-        if (std::ranges::find(kGeneral, k) == std::end(kGeneral) && !has(k) && (checks_members_of(driver) || k != "backing")) return wrong("Parameter '" + key + "' is unexpected");
+        const bool extra = driver == "throttle" && k == "limits";
+        if (std::ranges::find(kGeneral, k) == std::end(kGeneral) && !has(k) && !extra && (checks_members_of(driver) || k != "backing")) return wrong("Parameter '" + key + "' is unexpected");
         if (is_child(k) && value.is_object())
             if (auto r = check(value); !r) return r;
     }
     if (checks_members_of(driver))
         for (const qmp::Member& m : members)
-            if (!m.optional && (is_child(m.name) || m.name == "filename") && !o.contains(m.name)) return wrong("Parameter '" + std::string(m.name) + "' is missing");
+            // Limits of a node's own, which clients are not told of, take the place of a group.
+            if (!m.optional && !o.contains(m.name) && !(m.name == "throttle-group" && o.contains("limits"))) return wrong("Parameter '" + std::string(m.name) + "' is missing");
     return {};
 }
 
@@ -102,10 +104,18 @@ Task<Result<json>> Daemon::blockdev_del(json a) {
     co_return json::object();
 }
 
-Task<Result<void>> Daemon::open_anew(std::string name, json options) {
-    OwnedNode& owned = owned_.at(name);
-    const NodePtr old = owned.node;
-    const bool to_read = flag_of(options, "read-only");
+Result<json> Daemon::options_of(const block::Node& n) const {
+    if (const auto at = owned_.find(n.node_name()); at != owned_.end()) return at->second.options;
+    const NodePtr& f = n.file();
+    if (!f || f->driver() != "file" || f->users() > 1 || n.encrypted())
+        return fail(ErrorKind::kUnsupported, "Node '" + n.node_name() + "' cannot be opened again: it was not added by a command of its own");
+    return json{{"driver", n.driver()}, {"node-name", n.node_name()}, {"read-only", n.read_only()}, {"file", {{"driver", "file"}, {"filename", f->filename()}, {"node-name", f->node_name()}}}};
+}
+
+Task<Result<NodePtr>> Daemon::open_anew(NodePtr old, json options, json before) {
+    const std::string name = old->node_name();
+    const auto owner = owned_.find(name);
+    const bool is_owned = owner != owned_.end(), to_read = flag_of(options, "read-only");
     {
         // Nobody may write to what is only to be read from now on, and no job be at work.
         using block::Perm;
@@ -114,16 +124,24 @@ Task<Result<void>> Daemon::open_anew(std::string name, json options) {
     }
     const auto still = co_await block::jobs::hold_users(graph, *old);
     const auto above = graph.users_of(*old);
-    if (old->users() != above.size() + 1) co_return wrong("Node '" + name + "' is in use in a way that does not allow to open it again");
+    if (old->users() != above.size() + is_owned) co_return wrong("Node '" + name + "' is in use in a way that does not allow to open it again");
     if (to_read)
         for (const NodePtr& u : above)
             if (u->file() == old && !u->read_only() && !u->node_name().empty()) co_return wrong("Cannot make block node read-only, there is a writer on it");
     std::vector<MemoryBitmap*> bitmaps;
     for (const auto& b : bitmaps_)
         if (b->node == old) bitmaps.push_back(b.get());
-    // What is above keeps pointing at the closed node while users are held.
+    // What is above keeps pointing at the closed node while users are held; what is behind stays open.
+    const NodePtr behind = old->backing();
+    if (behind) {
+        behind->add_user();
+        options["backing"] = before["backing"] = behind->node_name();
+    } else if (block::find_driver(old->driver())->supports_backing) {
+        options["backing"] = before["backing"] = nullptr;
+    }
     for (size_t i = 0; i < above.size(); ++i) old->drop_user();
     old->set_node_name("");
+    if (!is_owned) old->file()->set_node_name("");
     Result<void> result = co_await old->close();
     Result<NodePtr> fresh = std::unexpected(Error{});
     if (result) {
@@ -137,23 +155,32 @@ Task<Result<void>> Daemon::open_anew(std::string name, json options) {
         }
     }
     if (!result) {
-        options = owned.options;
-        json given = options;
-        fresh = co_await open_given(std::move(given));
-        if (!fresh) {
-            old->set_node_name(name);
-            co_return std::unexpected(std::move(fresh.error()).in("node '" + name + "' could not be opened again and is closed"));
-        }
+        options = before;
+        fresh = co_await open_given(std::move(before));
+    }
+    if (behind) behind->drop_user();
+    if (!fresh) {
+        old->set_node_name(name);
+        co_return std::unexpected(std::move(fresh.error()).in("node '" + name + "' could not be opened again and is closed"));
     }
     for (MemoryBitmap* b : bitmaps) {
         b->node->unwatch(*b);
         b->node = *fresh;
         b->node->watch(*b);
     }
-    owned.node = *fresh;
-    owned.options = std::move(options);
     block::jobs::replace(graph, old, *fresh);
-    co_return result;
+    if (is_owned) owner->second = {*fresh, std::move(options)};
+    else (*fresh)->drop_user();  // those above hold it alone
+    if (!result) co_return std::unexpected(result.error());
+    co_return fresh;
+}
+
+Task<Result<NodePtr>> Daemon::set_read_only(NodePtr n, bool read_only) {
+    auto before = options_of(*n);
+    if (!before) co_return std::unexpected(before.error());
+    json options = *before;
+    options["read-only"] = read_only;
+    co_return co_await open_anew(n, std::move(options), std::move(*before));
 }
 
 Task<Result<json>> Daemon::blockdev_reopen(json a) {
@@ -173,9 +200,8 @@ Task<Result<json>> Daemon::blockdev_reopen(json a) {
                 if (!fresh.contains(key)) co_return wrong("Option '" + key + "' cannot be reset to its default value");
             if (flag_of(o, "read-only") != flag_of(owned.options, "read-only") && flag_of(o, "read-only") != owned.node->read_only()) {
                 // Behind it stays what is there; that is changed below.
-                json anew = o;
-                if (o.contains("backing") && owned.node->backing() && owned_.contains(owned.node->backing()->node_name())) anew["backing"] = owned.node->backing()->node_name();
-                if (auto r = co_await open_anew(name, std::move(anew)); !r) co_return std::unexpected(r.error());
+                json anew = o, before = owned.options;
+                if (auto r = co_await open_anew(owned.node, std::move(anew), std::move(before)); !r) co_return std::unexpected(r.error());
             }
             json general = {{"discard", text_of(o, "discard", "unmap")}, {"detect-zeroes", text_of(o, "detect-zeroes", "off")}};
             if (auto r = owned.node->set_general(general); !r) co_return std::unexpected(r.error());
@@ -285,7 +311,31 @@ Task<Result<json>> Daemon::block_resize(json a) {
     co_return json::object();
 }
 
+Task<Result<json>> Daemon::change_backing_file(json a) {
+    auto top = node_of(text_of(a, "device"));
+    if (!top) co_return std::unexpected(top.error());
+    if (std::ranges::any_of(graph.users_of(**top), [](const NodePtr& u) { return !u->node_name().empty(); })) co_return wrong("Need a root block node");
+    auto image = node_of(text_of(a, "image-node-name"), false);
+    if (!image) co_return std::unexpected(image.error());
+    if (!(*image)->backing()) co_return wrong("not allowing backing file change on an image without a backing file");
+    NodePtr n = *top;
+    while (n && n != *image) n = n->backing();
+    if (!n) co_return wrong("'" + text_of(a, "device") + "' and image file are not in the same chain");
+    const bool read_only = n->read_only();
+    if (read_only) {
+        auto anew = co_await set_read_only(n, false);
+        if (!anew) co_return std::unexpected(anew.error());
+        n = *anew;
+    }
+    const std::string name = text_of(a, "backing-file");
+    auto r = co_await n->change_backing(name, std::string(n->driver()));  // the format, too, is what the documented daemon says
+    if (read_only) (void)co_await set_read_only(n, true);
+    if (!r) co_return std::unexpected(std::move(r.error()).in("Could not change backing file to '" + name + "'"));
+    co_return json::object();
+}
+
 void Daemon::add_node_commands() {
+    add("change-backing-file", {{"device", T::kString, true}, {"image-node-name", T::kString, true}, {"backing-file", T::kString, true}}, &Daemon::change_backing_file);
     add("blockdev-add", {}, &Daemon::blockdev_add, true);
     add("blockdev-del", {{"node-name", T::kString, true}}, &Daemon::blockdev_del);
     add("blockdev-reopen", {{"options", T::kArray, true, "[BlockdevOptions]"}}, &Daemon::blockdev_reopen);

@@ -9,7 +9,7 @@ namespace myna::tools::storage {
 
 namespace {
 
-#define MYNA_URL "?url:str ?filename:str ?readahead:int ?timeout:int ?username:str ?password-secret:str ?proxy-username:str ?proxy-password-secret:str"
+#define MYNA_URL "url:str ?readahead:int ?timeout:int ?username:str ?password-secret:str ?proxy-username:str ?proxy-password-secret:str"
 
 /// The options of each driver beyond the general ones (qmp/schema.h says how they are written).
 struct DriverRow {
@@ -18,17 +18,17 @@ struct DriverRow {
 constexpr DriverRow kDrivers[] = {
     {"file", "filename:str ?locking:auto|on|off ?aio:threads|native|io_uring"},
     {"host_device", "filename:str ?locking:auto|on|off ?aio:threads|native|io_uring"},
-    {"nbd", "?server:SocketAddress ?export:str ?tls-creds:str ?tls-hostname:str ?reconnect-delay:int ?open-timeout:int ?filename:str"},
+    {"nbd", "server:SocketAddress ?export:str ?tls-creds:str ?tls-hostname:str ?reconnect-delay:int ?open-timeout:int"},
     {"http", MYNA_URL " ?cookie:str ?cookie-secret:str"},
     {"https", MYNA_URL " ?cookie:str ?cookie-secret:str ?sslverify:bool"},
     {"ftp", MYNA_URL},
     {"ftps", MYNA_URL " ?sslverify:bool"},
-    {"ssh", "?server:InetSocketAddress ?path:str ?user:str ?host-key-check:SshHostKeyCheck ?filename:str"},
+    {"ssh", "server:InetSocketAddress path:str ?user:str ?host-key-check:SshHostKeyCheck"},
     {"raw", "file:BlockdevRef ?offset:int ?size:int"},
     {"qcow2", "file:BlockdevRef ?backing:BlockdevRefOrNull ?data-file:BlockdevRef ?encrypt:{format:aes|luks / format aes={?key-secret:str} luks={?key-secret:str}}"},
     {"qcow", "file:BlockdevRef ?backing:BlockdevRefOrNull ?encrypt:{format:=aes / format aes={?key-secret:str}}"},
     {"luks", "file:BlockdevRef ?key-secret:str"},
-    {"throttle", "?throttle-group:str file:BlockdevRef ?limits:ThrottleLimits"},
+    {"throttle", "throttle-group:str file:BlockdevRef"},
     {"blkdebug", "image:BlockdevRef ?config:str ?align:int ?max-transfer:int ?inject-error:[BlkdebugInjectErrorOptions] ?set-state:[BlkdebugSetStateOptions]"},
     {"blkverify", "test:BlockdevRef raw:BlockdevRef"},
     {"quorum", "?blkverify:bool children:[BlockdevRef] vote-threshold:int ?rewrite-corrupted:bool ?read-pattern:quorum|fifo"},
@@ -53,7 +53,8 @@ constexpr std::string_view kTypes[][2] = {
     {"SshHostKeyKind", "none|hash|known_hosts"},
     {"SshHostKeyCheck", "{mode:SshHostKeyKind / mode hash={type:md5|sha1|sha256 hash:str}}"},
     {"ThrottleLimits", "{?bps-total:int ?bps-read:int ?bps-write:int ?iops-total:int ?iops-read:int ?iops-write:int ?bps-total-max:int ?bps-read-max:int ?bps-write-max:int ?iops-total-max:int "
-                       "?iops-read-max:int ?iops-write-max:int}"},
+                       "?iops-read-max:int ?iops-write-max:int ?bps-total-max-length:int ?bps-read-max-length:int ?bps-write-max-length:int ?iops-total-max-length:int ?iops-read-max-length:int "
+                       "?iops-write-max-length:int ?iops-size:int}"},
     {"BlkdebugEvent", "l1_update|l2_load|l2_update|refblock_load|refblock_update|reftable_update|cluster_alloc|cluster_free|read_aio|write_aio|read_compressed|write_compressed|flush_to_os|flush_to_disk|none"},
     {"BlkdebugInjectErrorOptions", "{event:BlkdebugEvent ?state:int ?iotype:read|write|write-zeroes|discard|flush|block-status ?errno:int ?sector:int ?once:bool}"},
     {"BlkdebugSetStateOptions", "{event:BlkdebugEvent ?state:int new_state:int}"},
@@ -73,6 +74,7 @@ constexpr std::string_view kTypes[][2] = {
     {"TlsEndpoint", "client|server"},
     {"ObjectOptions", "{qom-type:ObjectType id:str / qom-type authz-simple={identity:str} secret={?data:str ?file:str ?format:raw|base64} throttle-group={?limits:ThrottleLimits} "
                       "tls-creds-anon={?endpoint:TlsEndpoint ?dir:str} tls-creds-psk={?endpoint:TlsEndpoint ?dir:str ?username:str} tls-creds-x509={?endpoint:TlsEndpoint ?dir:str ?verify-peer:bool}}"},
+    {"ObjectPropertyInfo", "{name:str type:str ?description:str ?default-value:any}"},
     {"BlockJobEvent", "{type:JobType device:str len:int offset:int speed:int}"},
 };
 
@@ -86,6 +88,10 @@ constexpr std::string_view kResults[][2] = {
     {"query-block-exports", "[{id:str type:BlockExportType node-name:str shutting-down:bool}]"},
     {"blockdev-snapshot-delete-internal-sync", "SnapshotInfo"},
     {"query-qmp-schema", "[SchemaInfo]"},
+    {"qom-list", "[ObjectPropertyInfo]"},
+    {"qom-list-properties", "[ObjectPropertyInfo]"},
+    {"qom-list-types", "[{name:str ?abstract:bool ?parent:str}]"},
+    {"qom-get", "any"},
 };
 
 constexpr std::string_view kEvents[][2] = {
@@ -100,6 +106,7 @@ constexpr std::string_view kEvents[][2] = {
 
 /// What blockdev-create takes for an image of the driver.
 std::string create_members(const block::Driver& d) {
+    if (d.name == "ssh") return "location:{server:InetSocketAddress path:str ?user:str ?host-key-check:SshHostKeyCheck} size:int";
     std::string out = d.kind == block::Driver::Kind::kProtocol ? "filename:str size:int" : "file:str size:int";
     if (d.supports_backing) out += " ?backing-file:str ?backing-fmt:str";
     for (const auto& o : d.create_options) {
