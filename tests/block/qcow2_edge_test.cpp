@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -239,6 +240,33 @@ TEST_F(Qcow2Edge, DataIsNotWrittenWhereATableOfTheImageLiesOrBehindTheFile) {
     ASSERT_TRUE(write(*node, 100, 1000, 0x22));
     ASSERT_TRUE(reactor->run(node->close()));
     EXPECT_EQ(peer_check(), 0);
+}
+
+TEST_F(Qcow2Edge, TheNameOfADataFileIsSeenFromWhereTheProgramRunsElseFromTheImage) {
+    const std::string before = std::filesystem::current_path();
+    std::filesystem::create_directory(dir + "/sub");
+    std::filesystem::current_path(dir);
+    CreateOptions c;
+    c.filename = "sub/image";
+    c.size = 1 << 20;
+    c.options = {{"data_file", "data"}};
+    ASSERT_TRUE(reactor->run(graph->create("qcow2", c)));
+    EXPECT_TRUE(std::filesystem::exists("data"));
+    {
+        auto n = reactor->run(graph->open(c.filename, "qcow2", {}));
+        ASSERT_TRUE(n) << n.error().message;
+        ASSERT_TRUE(write(**n, 0, 4096, 7));
+        ASSERT_TRUE(reactor->run((*n)->close()));
+    }
+    EXPECT_EQ(std::system("qemu-io -f qcow2 -c 'read -P 7 0 4096' sub/image > /dev/null"), 0);
+    std::filesystem::rename("data", "sub/data");
+    auto n = reactor->run(graph->open(c.filename, "qcow2", {}));
+    ASSERT_TRUE(n) << n.error().message;
+    Bytes got(4096);
+    ASSERT_TRUE(reactor->run((*n)->read(0, IoVec(got))));
+    EXPECT_EQ(got, Bytes(4096, 7));
+    ASSERT_TRUE(reactor->run((*n)->close()));
+    std::filesystem::current_path(before);
 }
 
 TEST_F(Qcow2Edge, OneRefcountBlockNamedOftenIsRefusedAtOnce) {

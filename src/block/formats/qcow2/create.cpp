@@ -151,7 +151,7 @@ Task<Result<void>> create_qcow2(Graph& graph, const CreateOptions& o) {
     if (auto r = co_await graph.create_protocol(below); !r) co_return r;
     if (!w->data_file.empty()) {
         CreateOptions data;
-        data.filename = Graph::resolve_backing(o.filename, w->data_file);
+        data.filename = w->data_file;
         data.size = w->data_file_raw ? o.size : 0;
         if (auto r = co_await graph.create_protocol(data); !r) co_return r;
     }

@@ -1,5 +1,6 @@
 // Opening and closing a qcow2 image, what `info` says of it, and changing its size.
 #include <algorithm>
+#include <cerrno>
 #include <nlohmann/json.hpp>
 
 #include "base/bits.h"
@@ -57,7 +58,10 @@ Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
         } else {
             const Extension* e = h_.extension(Extension::kDataFile);
             if (e == nullptr) co_return fail(ErrorKind::kInvalidArgument, filename_ + ": 'data-file' is required for this image");
-            auto n = co_await graph_.open_protocol(Graph::resolve_backing(filename_, e->data), below);
+            // Seen from where the program runs, as the documented tools see it; beside the image where nothing is there.
+            auto n = co_await graph_.open_protocol(e->data, below);
+            if (!n && errno_of(n.error()) == ENOENT)
+                if (auto beside = co_await graph_.open_protocol(Graph::resolve_backing(filename_, e->data), below)) n = std::move(beside);
             if (!n) co_return std::unexpected(n.error());
             data_file_ = *n;
         }
