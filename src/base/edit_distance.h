@@ -30,7 +30,7 @@ inline std::string_view nearest_word(std::string_view typed, std::span<const std
     std::string_view best;
     size_t least = std::max<size_t>(1, typed.size() / 3) + 1;
     for (const std::string_view c : candidates)
-        if (const size_t d = edit_distance(typed, c); d < least) {
+        if (const size_t d = edit_distance(typed, c); d < least && !c.empty()) {
             least = d;
             best = c;
         }

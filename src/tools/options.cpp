@@ -1,6 +1,5 @@
 #include "tools/options.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 
@@ -13,17 +12,6 @@ namespace {
 std::unexpected<Error> wrong(std::string text) { return fail(ErrorKind::kInvalidArgument, std::move(text)); }
 
 }  // namespace
-
-std::string nearest(std::string_view typed, std::span<const std::string_view> candidates) {
-    std::string best;
-    size_t least = typed.size() / 3 + 1;
-    for (const std::string_view c : candidates)
-        if (const size_t d = edit_distance(typed, c); !c.empty() && d <= least && (best.empty() || d < least)) {
-            least = d;
-            best = c;
-        }
-    return best;
-}
 
 Result<Parsed> parse_options(std::span<const OptionRow> table, std::span<char* const> arguments, bool single_dash) {
     Parsed out;
@@ -58,7 +46,7 @@ Result<Parsed> parse_options(std::span<const OptionRow> table, std::span<char* c
             if (found == nullptr) {
                 std::vector<std::string_view> names;
                 for (const OptionRow& o : table) names.push_back(o.name);
-                const std::string hint = nearest(name, names);
+                const std::string hint(nearest_word(name, names));
                 return wrong("unrecognized option '" + std::string(a.substr(0, a.find('='))) + "'" + (hint.empty() ? "" : ". Did you mean '--" + hint + "'?"));
             }
             if (found->value.empty()) {

@@ -32,8 +32,6 @@ struct Parsed {
 Result<Parsed> parse_options(std::span<const OptionRow> table, std::span<char* const> arguments, bool single_dash = false);
 /// The table as help text.
 std::string help_text(std::span<const OptionRow> table);
-/// The candidate nearest to `typed`, when near enough for a mistyping; else empty.
-std::string nearest(std::string_view typed, std::span<const std::string_view> candidates);
 /// "a=1,b=2": values may hold doubled commas; a word without '=' that comes first is the value of `implied`.
 Result<std::vector<std::pair<std::string, std::string>>> parse_properties(std::string_view text, std::string_view implied = {});
 /// "64k", "1.5G", "0x200" as bytes (suffixes b k M G T P E).
