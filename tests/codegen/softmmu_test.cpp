@@ -6,6 +6,7 @@
 #include <random>
 
 #include "codegen/host_run.h"
+#include "environment.h"
 #include "ir/builder.h"
 #include "ir/eval.h"
 #include "ir/printer.h"
@@ -62,7 +63,7 @@ class SoftmmuTest : public ::testing::Test {
 
 TEST_F(SoftmmuTest, RandomFunctionsSeeTheSameMemory) {
     HostRunner host(options());
-    const uint64_t seed = std::random_device{}();
+    const uint64_t seed = test::seed_or_random();
     std::vector<const void*> helpers;
     for (const guest::Helper& h : toy_guest().helpers) helpers.push_back(h.fn);
     for (unsigned k = 0; k < 1500; ++k) {
@@ -72,7 +73,7 @@ TEST_F(SoftmmuTest, RandomFunctionsSeeTheSameMemory) {
         bool exclusive = false;
         for (const ir::Inst& i : f.insts) exclusive |= i.op == ir::Op::kLl || i.op == ir::Op::kSc;
         if (exclusive) continue;
-        ASSERT_TRUE(host.compile(f)) << "seed " << seed + k << "\n" << ir::print(f, toy_guest());
+        ASSERT_TRUE(host.compile(f)) << "MYNA_TEST_SEED=" << seed + k << "\n" << ir::print(f, toy_guest());
         if (k % 3 == 0) tlb_->flush();
         // Near the page end, so that some accesses cross it.
         const uint64_t start = 4096 - rng() % 1024;
@@ -89,7 +90,26 @@ TEST_F(SoftmmuTest, RandomFunctionsSeeTheSameMemory) {
         ir::DirectMemory direct(0);
         ir::Evaluator(toy_guest()).run(f, &theirs, direct);
         for (uint64_t i = 0; i < kBytes; ++i)
-            ASSERT_EQ(at(i), flat[i]) << "seed " << seed + k << " offset " << i << "\n" << ir::print(f, toy_guest()) << host.text();
+            ASSERT_EQ(at(i), flat[i]) << "MYNA_TEST_SEED=" << seed + k << " offset " << i << "\n" << ir::print(f, toy_guest()) << host.text();
+    }
+}
+
+TEST_F(SoftmmuTest, ALoadOf32BitsIsZeroAboveThemColdAndWarm) {
+    HostRunner host(options());
+    ir::Function f;
+    ir::Builder b(f, toy_guest(), {});
+    b.begin(0x1000, 0);
+    b.insn(0x1000, 4);
+    b.set(kX0, b.zext(b.load(ir::Type::kI32, 2 | ir::MemAttr::kSigned, b.get(kBase), 8)));
+    b.exit(0x1004);
+    ASSERT_TRUE(host.compile(f));
+    std::memset(&at(8), 0xff, 8);
+    for (unsigned round = 0; round < 2; ++round) {
+        ToyState s{};
+        s.base = kVirtual;
+        s.hdr.tlb = tlb_.get();
+        host.run(s);
+        EXPECT_EQ(s.x[0], 0xffffffffu) << "round " << round << "\n" << host.text();
     }
 }
 

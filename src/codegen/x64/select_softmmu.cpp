@@ -22,12 +22,13 @@ struct SlowAccess {
     uint8_t addr;         // GPR with the virtual address; atomics: gets the host address
     uint8_t reg;          // Reg of the value stored or loaded, kNoReg: constant in data[1]
     uint8_t helper;       // RtHelper
-    uint8_t bytes_log2;
+    bool wide;            // a load's result has 64 bits; of one that has 32 the register is zero above them
     uint32_t arg;
 };
 
 uint64_t pack(const SlowAccess& s) {
     uint64_t v = 0;
+    static_assert(sizeof s == sizeof v);
     std::memcpy(&v, &s, sizeof s);
     return v;
 }
@@ -62,7 +63,7 @@ void Selector::emit_slow_access(const Cold& c) {
         e.mov_rm(true, static_cast<Gpr>(s.addr), value);
     } else if (!stores && s.reg != kNoReg) {
         if (s.reg < 16)
-            e.mov_rm(true, static_cast<Gpr>(s.reg), value);
+            e.mov_rm(s.wide, static_cast<Gpr>(s.reg), value);
         else
             e.load128a(static_cast<Xmm>(s.reg - 16), value);
     }
@@ -98,7 +99,6 @@ Mem Selector::probe(Mem m, const Inst& n, bool write, size_t* cold, Reg keep) {
     ra.release(tag);
     SlowAccess s{};
     s.addr = static_cast<uint8_t>(va);
-    s.bytes_log2 = static_cast<uint8_t>(size);
     s.arg = n.sub | uint32_t{f_->mmu_index} << 8 | (n.op == Op::kLl ? mem::kAtomicReads : 0);
     s.helper = static_cast<uint8_t>(RtHelper::mmu_atomic);
     s.reg = kNoReg;
@@ -118,6 +118,7 @@ void Selector::softmmu_load(Ref i) {
     SlowAccess s{};
     std::memcpy(&s, &c.data[0], sizeof s);
     s.reg = ra.where(i);
+    s.wide = n.type == Type::kI64;
     s.helper = static_cast<uint8_t>((n.sub & MemAttr::kSizeMask) == 4 ? RtHelper::mmu_load16 : RtHelper::mmu_load);
     c.data[0] = pack(s);
     c.back = e.offset();
