@@ -34,6 +34,8 @@ status=1 expect status-before "not registered\|not mounted" "$myna" binfmt statu
 expect dry-run "register$" "$myna" binfmt install --dry-run "$guest"
 expect install "registered as myna-$guest" "$myna" binfmt install "$guest"
 expect status "flags POCF, enabled" "$myna" binfmt status "$guest"
+expect nested "was not registered" unshare -Urm sh -c "'$myna' binfmt remove '$guest'; true"
+expect untouched "flags POCF, enabled" "$myna" binfmt status "$guest"
 expect doctor "a program of it runs" "$myna" binfmt doctor "$guest"
 expect runs "argv0=$folder/p argc=2" "$folder/p" x
 command -v bash > /dev/null && expect argv0 "argv0=another argc=1" bash -c "exec -a another '$folder/p'"

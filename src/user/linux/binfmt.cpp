@@ -139,8 +139,11 @@ std::string cause_of(int e) {
 
 /// Makes the folder usable. "" or the cause.
 std::string mount_folder() {
-    if (is_mounted() && (is_writable() || !in_own_user_namespace())) return is_writable() ? "" : cause_of(EACCES);
-    if (mount("binfmt_misc", kFolder, "binfmt_misc", 0, nullptr) != 0) return cause_of(errno);
+    const bool there = is_mounted();
+    if (there && !in_own_user_namespace()) return is_writable() ? "" : cause_of(EACCES);
+    // An instance that can be seen, or written to, may be the enclosing namespace's: mounting gives this one's own. It is
+    // refused as busy where that is there already.
+    if (mount("binfmt_misc", kFolder, "binfmt_misc", 0, nullptr) != 0 && !(there && errno == EBUSY)) return cause_of(errno);
     return is_mounted() ? "" : cause_of(ENODEV);
 }
 
@@ -432,7 +435,7 @@ int run_binfmt_command(std::span<char*> arguments) {
     }
     const Request& r = *request;
     if (r.command == "doctor") return doctor(r) ? 0 : 1;
-    if ((r.command == "install" || r.command == "remove") && !r.dry_run)
+    if ((r.command == "install" || (r.command == "remove" && is_mounted())) && !r.dry_run)
         if (const std::string cause = mount_folder(); !cause.empty()) {
             std::fprintf(stderr, "myna-user binfmt: %s: %s\n", kFolder, cause.c_str());
             return 1;

@@ -123,7 +123,7 @@ int64_t AddressSpace::map_fixed(uint64_t addr, uint64_t len, int prot, int flags
 
 bool AddressSpace::within_limits(uint64_t bytes, bool data) const noexcept {
     if (as_limit != ~uint64_t{0} && map_.bytes() + bytes > as_limit) return false;
-    return !data || data_limit == ~uint64_t{0} || map_.private_bytes(0, ~uint64_t{0}, PROT_WRITE) + bytes <= data_limit;
+    return !data || data_limit == ~uint64_t{0} || data_bytes() + bytes <= data_limit;
 }
 
 int64_t AddressSpace::mmap(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t offset) {
@@ -220,7 +220,7 @@ int64_t AddressSpace::mprotect(uint64_t addr, uint64_t len, int prot) {
         const bool had_exec = map_.any(addr, addr + size, PROT_EXEC);
         if ((prot & PROT_WRITE) != 0 && data_limit != ~uint64_t{0}) {
             const uint64_t more = map_.private_bytes(addr, addr + size, 0) - map_.private_bytes(addr, addr + size, PROT_WRITE);
-            if (more != 0 && map_.private_bytes(0, ~uint64_t{0}, PROT_WRITE) + more > data_limit) return -ENOMEM;
+            if (more != 0 && data_bytes() + more > data_limit) return -ENOMEM;
         }
         if (const int64_t r = host_syscall(SYS_mprotect, addr + layout_.base, size, arg(int64_t{host_prot(prot)})); r < 0) return r;
         // Translations stay right while the page stays executable and read-only.

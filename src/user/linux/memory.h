@@ -11,6 +11,8 @@
 // nothing here calls the engine with lock_ held, and guest memory is never touched with lock_ held.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -142,6 +144,10 @@ class AddressSpace final : public jit::GuestMemory {
   private:
     /// Whether RLIMIT_AS and, for private writable memory, RLIMIT_DATA leave room for `bytes` more. With lock_ held.
     [[nodiscard]] bool within_limits(uint64_t bytes, bool data) const noexcept;
+    /// What RLIMIT_DATA counts: private writable memory but the main thread's stack.
+    [[nodiscard]] uint64_t data_bytes() const noexcept {
+        return map_.private_bytes(0, ~uint64_t{0}, PROT_WRITE) - map_.private_bytes(stack_start, stack_end, PROT_WRITE);
+    }
     int copy_out_again(uint64_t to, const void* from, size_t n) noexcept;
     static int host_prot(int prot) noexcept;
     /// Where a mapping of `len` bytes without MAP_FIXED goes (near `hint` if that is free). With lock_ held.

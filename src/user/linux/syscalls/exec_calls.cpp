@@ -114,7 +114,25 @@ int64_t resolve(Thread& t, Command& c, std::vector<std::string>& strings, const 
     return 0;
 }
 
-int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& host_path, uint64_t argv_at, uint64_t env_at, int fd = -1) {
+/// A descriptor that a program is named by, alone or with a path behind it.
+struct ByDescriptor {
+    int fd = -1;  // none
+    std::string path;
+};
+
+/// A copy of a program's descriptor for the new emulator to read, as the exec may close it; one that is no more than a name
+/// (O_PATH) is opened anew. -errno.
+int64_t readable_copy(int fd, const std::string& host_path) {
+    const int64_t flags = host_syscall(SYS_fcntl, static_cast<uint64_t>(fd), F_GETFL);
+    if (flags < 0 || (flags & O_PATH) == 0) return host_syscall(SYS_fcntl, static_cast<uint64_t>(fd), F_DUPFD, 200);
+    const int64_t opened = host_syscall(SYS_openat, arg(int64_t{AT_FDCWD}), arg(host_path.c_str()), O_RDONLY | O_CLOEXEC);
+    if (opened < 0) return opened;
+    const int64_t copy = host_syscall(SYS_fcntl, arg(opened), F_DUPFD, 200);
+    host_syscall(SYS_close, arg(opened));
+    return copy;
+}
+
+int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& host_path, uint64_t argv_at, uint64_t env_at, ByDescriptor by = {}) {
     Command c;
     c.path = host_path;
     std::vector<uint64_t> env;
@@ -124,6 +142,9 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
     std::vector<std::string> strings;
     strings.reserve(64);
     if (const int64_t e = resolve(t, c, strings, guest_path); e != 0) return e;
+    const bool script = c.path != host_path;
+    // Its interpreter could not open it (execveat(2), ENOENT).
+    if (script && by.fd >= 0 && (host_syscall(SYS_fcntl, static_cast<uint64_t>(by.fd), F_GETFD) & FD_CLOEXEC) != 0) return -ENOENT;
 
     if (c.privileged && t.process.options.own_args.empty() && t.trace.on == 0 && t.filters.load() == nullptr) {
         // Only the kernel can give the program its owner's rights; it does where binfmt_misc is set up with the C flag.
@@ -169,8 +190,7 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
             strings.push_back("-limits=" + limits);
             add(strings.back().c_str());
         }
-        // By descriptor, which may be closed by the exec: a copy for the new emulator to read.
-        if (fd >= 0) moved_fd = host_syscall(SYS_fcntl, static_cast<uint64_t>(fd), F_DUPFD, 200);
+        if (by.fd >= 0 && by.path.empty() && !script) moved_fd = readable_copy(by.fd, host_path);
         if (moved_fd >= 0) {
             std::snprintf(exec_fd, sizeof exec_fd, "-execfd=%d", static_cast<int>(moved_fd));
             add(exec_fd);
@@ -196,7 +216,8 @@ int64_t exec_path(Thread& t, const std::string& guest_path, const std::string& h
     argv.push_back(0);
 
     signals_before_exec(t);
-    int64_t r = host_syscall(SYS_execve, arg(program.c_str()), arg(argv.data()), arg(env.data()));
+    int64_t r = !c.guest && by.fd >= 0 ? host_syscall(SYS_execveat, static_cast<uint64_t>(by.fd), arg(by.path.c_str()), arg(argv.data()), arg(env.data()), AT_EMPTY_PATH)
+                                       : host_syscall(SYS_execve, arg(program.c_str()), arg(argv.data()), arg(env.data()));
     if (r == -ENOENT && c.guest) {
         // No /proc here: by the path we were started by, or let the kernel try (binfmt_misc with the F flag).
         if (!emulator.empty()) r = host_syscall(SYS_execve, arg(emulator.c_str()), arg(argv.data()), arg(env.data()));
@@ -227,11 +248,17 @@ int64_t call_execveat(Thread& t, const uint64_t* a) {
     if (path.error() != 0) return path.error();
     const auto dirfd = static_cast<int32_t>(a[0]);
     if ((a[4] & ~uint64_t{AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW}) != 0) return -EINVAL;
-    std::string host = path.host();
+    // As scripts see it and as the host opens it.
+    std::string guest = path.guest(), host = path.host();
+    ByDescriptor by;
     if (host.empty()) {
         if ((a[4] & AT_EMPTY_PATH) == 0) return -ENOENT;
+        by = {dirfd, ""};
+        guest = "/dev/fd/" + std::to_string(dirfd);
         host = "/proc/self/fd/" + std::to_string(dirfd);
     } else if (host[0] != '/' && dirfd != AT_FDCWD) {
+        by = {dirfd, host};
+        guest = "/dev/fd/" + std::to_string(dirfd) + "/" + guest;
         host = "/proc/self/fd/" + std::to_string(dirfd) + "/" + host;
     }
     if ((a[4] & AT_SYMLINK_NOFOLLOW) != 0) {
@@ -239,7 +266,7 @@ int64_t call_execveat(Thread& t, const uint64_t* a) {
         if (host_syscall(SYS_readlinkat, arg(int64_t{AT_FDCWD}), arg(host.c_str()), arg(target), sizeof target) >= 0 && !std::string_view(path.guest()).empty())
             return -ELOOP;
     }
-    return exec_path(t, host, host, a[2], a[3], path.host()[0] == '\0' ? dirfd : -1);
+    return exec_path(t, guest, host, a[2], a[3], by);
 }
 
 }  // namespace myna::user

@@ -64,13 +64,43 @@ bool is_interesting(std::string_view entry) {
     return false;
 }
 
+/// Takes "//", "/./", "x/.." and the own root out of an absolute path, in place, by the text alone. False where x may be a
+/// symbolic link: it is none within the first `real` bytes, nor are /proc, /proc/PID and its task.
+bool simplify(char* path, size_t real = 0) {
+    char* out = path;
+    for (const char* p = path; *p != '\0';) {
+        while (*p == '/') ++p;
+        const size_t n = std::strcspn(p, "/");
+        const std::string_view word(p, n);
+        if (word == "..") {
+            const std::string_view now(path, static_cast<size_t>(out - path));
+            const size_t behind_pid = now.starts_with("/proc/") ? now.find('/', 6) : 0;
+            const bool folder = now == "/proc" || behind_pid == now.npos || (behind_pid != 0 && now.substr(behind_pid) == "/task");
+            if (now.size() > real && !folder) return false;
+            while (out != path && *--out != '/') {}
+            real = std::min(real, static_cast<size_t>(out - path));
+        } else if (n != 0 && word != ".") {
+            *out++ = '/';
+            std::memmove(out, p, n);
+            out += n;
+            if (std::string_view(path, static_cast<size_t>(out - path)) == "/proc/self/root") out = path;
+        }
+        p += n;
+    }
+    *out = '\0';
+    return true;
+}
+
 /// `path` made absolute under /proc, or "" when it does not lie there. `buffer`: PATH_MAX bytes.
 std::string_view proc_path(uint64_t dirfd, const char* path, char* buffer) {
-    if (std::strncmp(path, "/proc/", 6) == 0) return path;
-    if (path[0] == '/') return {};
     const char* last = std::strrchr(path, '/');
     last = last != nullptr ? last + 1 : path;
-    if (!is_interesting(last) && std::strcmp(last, "cpuinfo") != 0) return {};
+    if (!is_interesting(last) && std::strcmp(last, "cpuinfo") != 0) return std::strncmp(path, "/proc/", 6) == 0 ? path : std::string_view();
+    if (path[0] == '/') {
+        if (std::strlen(path) >= PATH_MAX) return {};
+        std::strcpy(buffer, path);
+        return simplify(buffer) && std::strncmp(buffer, "/proc/", 6) == 0 ? buffer : std::string_view();
+    }
     int64_t n;
     if (static_cast<int32_t>(dirfd) == AT_FDCWD) {
         n = host_syscall(SYS_getcwd, arg(buffer), PATH_MAX) - 1;
@@ -79,10 +109,10 @@ std::string_view proc_path(uint64_t dirfd, const char* path, char* buffer) {
         std::snprintf(link, sizeof link, "/proc/self/fd/%d", static_cast<int32_t>(dirfd));
         n = host_syscall(SYS_readlinkat, arg(int64_t{AT_FDCWD}), arg(link), arg(buffer), PATH_MAX);
     }
-    if (n < 5 || std::strncmp(buffer, "/proc", 5) != 0 || static_cast<size_t>(n) + std::strlen(path) + 2 > PATH_MAX) return {};
+    if (n < 1 || buffer[0] != '/' || static_cast<size_t>(n) + std::strlen(path) + 2 > PATH_MAX) return {};
     buffer[n] = '/';
     std::strcpy(buffer + n + 1, path);
-    return buffer;
+    return simplify(buffer, static_cast<size_t>(n)) && std::strncmp(buffer, "/proc/", 6) == 0 ? buffer : std::string_view();
 }
 
 ProcPath parse(std::string_view p) {
