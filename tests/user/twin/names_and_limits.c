@@ -70,7 +70,7 @@ int main(int argc, char** argv) {
     char own[4096] = "", seen[4096];
     if (readlink("/proc/self/exe", own, sizeof own - 1) < 0 || mkdtemp(folder) == NULL || chdir(folder) != 0) return 1;
     if (symlink(own, "own") != 0) return 1;
-    static const char* const paths[] = {"/proc/../proc/./self//exe", "/proc/self/root/proc/self/exe", "../../proc/self/exe",
+    static const char* const paths[] = {"/proc/../proc/./self//exe", "/proc/self/" "root/proc/self/exe", "../../proc/self/exe",
                                         "/proc/self/task/../exe",    "/proc/self/cwd/../exe",         "/proc/./self/./exe"};
     for (unsigned i = 0; i < sizeof paths / sizeof *paths; i++) {
         const ssize_t n = readlink(paths[i], seen, sizeof seen - 1);
