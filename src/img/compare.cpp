@@ -13,8 +13,9 @@ namespace myna::img {
 
 namespace {
 
-// What is read stays in the processor's cache until it is compared; from other machines it comes in large pieces.
-constexpr uint64_t kChunk = 128 << 10, kChunkFromAfar = 1 << 20, kSector = 512;
+// What is read mostly stays in the processor's caches until it is compared, and requests are not too many; from other machines
+// it comes in larger pieces.
+constexpr uint64_t kChunk = 512 << 10, kChunkFromAfar = 1 << 20, kSector = 512;
 constexpr unsigned kWorkers = 4;
 
 struct Comparison {

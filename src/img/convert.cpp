@@ -27,7 +27,7 @@ using nlohmann::json;
 namespace {
 
 // Of raw and qcow2, and of another machine's disk, fewer and larger requests are faster. Formats that are read grain by grain
-// gain nothing by more than this, and small pieces cost less memory.
+// and compressed clusters gain nothing by more than this, and small pieces cost less memory.
 constexpr uint64_t kChunk = 384 << 10, kLargeChunk = 1 << 20, kSector = 512;
 
 struct Conversion {
@@ -120,7 +120,7 @@ Task<Result<Piece>> next_piece(Conversion& c) {
                 p.length = p.length / c.cluster * c.cluster;
             }
         } else if (p.kind == Piece::Kind::kData) {
-            p.length = std::min(p.length, c.chunk);
+            p.length = std::min(p.length, c.extent.compressed ? kChunk : c.chunk);
         }
         c.at += p.length;
         if (p.kind == Piece::Kind::kSkip) {
