@@ -55,6 +55,25 @@ class SoftmmuTest : public ::testing::Test {
     }
     uint8_t& at(uint64_t offset) { return ram_[offset ^ 4096]; }
 
+    /// x0 = what is loaded from 8 bytes behind base, zero extended.
+    static bool compile_load(HostRunner& host, ir::Type type, uint8_t attr) {
+        ir::Function f;
+        ir::Builder b(f, toy_guest(), {});
+        b.begin(0x1000, 0);
+        b.insn(0x1000, 4);
+        const ir::Ref value = b.load(type, attr, b.get(kBase), 8);
+        b.set(kX0, type == ir::Type::kI32 ? b.zext(value) : value);
+        b.exit(0x1004);
+        return host.compile(f);
+    }
+    uint64_t loaded(HostRunner& host) {
+        ToyState s{};
+        s.base = kVirtual;
+        s.hdr.tlb = tlb_.get();
+        host.run(s);
+        return s.x[0];
+    }
+
     mem::PhysicalMemory memory_;
     uint8_t* ram_ = nullptr;
     SwappedPages mmu_;
@@ -96,40 +115,18 @@ TEST_F(SoftmmuTest, RandomFunctionsSeeTheSameMemory) {
 
 TEST_F(SoftmmuTest, ALoadOf32BitsIsZeroAboveThemColdAndWarm) {
     HostRunner host(options());
-    ir::Function f;
-    ir::Builder b(f, toy_guest(), {});
-    b.begin(0x1000, 0);
-    b.insn(0x1000, 4);
-    b.set(kX0, b.zext(b.load(ir::Type::kI32, 2 | ir::MemAttr::kSigned, b.get(kBase), 8)));
-    b.exit(0x1004);
-    ASSERT_TRUE(host.compile(f));
+    ASSERT_TRUE(compile_load(host, ir::Type::kI32, 2 | ir::MemAttr::kSigned));
     std::memset(&at(8), 0xff, 8);
-    for (unsigned round = 0; round < 2; ++round) {
-        ToyState s{};
-        s.base = kVirtual;
-        s.hdr.tlb = tlb_.get();
-        host.run(s);
-        EXPECT_EQ(s.x[0], 0xffffffffu) << "round " << round << "\n" << host.text();
-    }
+    for (unsigned round = 0; round < 2; ++round) EXPECT_EQ(loaded(host), 0xffffffffu) << "round " << round << "\n" << host.text();
 }
 
 TEST_F(SoftmmuTest, ALoadHitsTheTlbTheSecondTime) {
     HostRunner host(options());
-    ir::Function f;
-    ir::Builder b(f, toy_guest(), {});
-    b.begin(0x1000, 0);
-    b.insn(0x1000, 4);
-    b.set(kX0, b.load(ir::Type::kI64, 3, b.get(kBase), 8));
-    b.exit(0x1004);
-    ASSERT_TRUE(host.compile(f));
+    ASSERT_TRUE(compile_load(host, ir::Type::kI64, 3));
     const uint64_t value = 0x1122334455667788;
     std::memcpy(&at(8), &value, 8);
     for (unsigned round = 0; round < 2; ++round) {
-        ToyState s{};
-        s.base = kVirtual;
-        s.hdr.tlb = tlb_.get();
-        host.run(s);
-        EXPECT_EQ(s.x[0], value);
+        EXPECT_EQ(loaded(host), value);
         EXPECT_EQ(mmu_.walks, 1u);
     }
 }

@@ -123,7 +123,7 @@ bool is_mounted() {
     return statfs(kFolder, &s) == 0 && s.f_type == kBinfmtMagic;
 }
 
-/// True when the mounted instance belongs to this user namespace (the kernel shows a foreign one, and refuses writes).
+/// True when we may register. The mounted instance can be an enclosing user namespace's all the same, where root is root there.
 bool is_writable() { return access((std::string(kFolder) + "/register").c_str(), W_OK) == 0; }
 
 std::string cause_of(int e) {

@@ -152,8 +152,8 @@ Result<void> map_vdso(Process& p) {
 }
 
 uint64_t stack_bytes(const Process& p) {
-    if (p.options.stack_size != 0) return align_up(std::max<uint64_t>(p.options.stack_size, 256 << 10), kPage);
     constexpr uint64_t kDefault = 8 << 20, kLeast = 256 << 10;
+    if (p.options.stack_size != 0) return align_up(std::max<uint64_t>(p.options.stack_size, kLeast), kPage);
     rlimit lim{};
     if (getrlimit(RLIMIT_STACK, &lim) != 0 || lim.rlim_cur == RLIM_INFINITY) return kDefault;
     return align_up(std::clamp<uint64_t>(lim.rlim_cur, kLeast, 1 << 30), kPage);
