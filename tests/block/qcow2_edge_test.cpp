@@ -220,6 +220,25 @@ TEST_F(Qcow2Edge, ADamagedImageThatWasNotClosedIsSearchedOnce) {
     EXPECT_EQ(peer_check(), 0);
 }
 
+TEST_F(Qcow2Edge, WhatACutLeftCountedBehindTheFileIsNotLeakedWhenTheFileGrows) {
+    auto node = open(image({{"cluster_size", "4096"}}, 1 << 20));
+    ASSERT_TRUE(write(*node, 0, 4096, 0x11));
+    ASSERT_TRUE(reactor->run(node->flush()));
+    Bytes bytes = file->file;
+    ASSERT_TRUE(marked(bytes));
+    // The file ends with the last cluster that is used; two behind it were counted when the writer was killed.
+    const uint64_t counts = be64(&bytes[be64(&bytes[48])]);
+    uint64_t end = bytes.size() / 4096;
+    while (refcount_of(bytes, end - 1) == 0) --end;
+    bytes.resize(end * 4096);
+    put16(&bytes[counts + end * 2], 1);
+    put16(&bytes[counts + (end + 2) * 2], 1);
+    node = open(bytes);
+    ASSERT_TRUE(write(*node, 8192, 16384, 0x22));
+    ASSERT_TRUE(reactor->run(node->close()));
+    EXPECT_EQ(peer_check(), 0);
+}
+
 TEST_F(Qcow2Edge, DataIsNotWrittenWhereATableOfTheImageLiesOrBehindTheFile) {
     auto node = open(image({{"cluster_size", "4096"}}, 1 << 20));
     ASSERT_TRUE(write(*node, 0, 8192, 0x11));

@@ -73,6 +73,7 @@ struct CheckResult {
     uint64_t corruptions_fixed = 0, leaks_fixed = 0;
     uint64_t total_clusters = 0, allocated_clusters = 0, fragmented_clusters = 0, compressed_clusters = 0;
     uint64_t image_end_offset = 0;
+    uint64_t counted_behind_end = 0;  // clusters behind the file's end that are counted: leaks once the file grows over them
     std::vector<std::string> messages;
 };
 

@@ -122,7 +122,7 @@ Task<Result<void>> Qcow2Node::settle() {
         unclean_ = false;
         co_return Result<void>{};
     }
-    if (found->leaks != 0) found = co_await check(CheckFix::kLeaks);
+    if (found->leaks != 0 || found->counted_behind_end != 0) found = co_await check(CheckFix::kLeaks);
     if (!found) co_return std::unexpected(found.error());
     unclean_ = found->leaks != found->leaks_fixed;
     co_return Result<void>{};
