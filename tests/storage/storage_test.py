@@ -622,6 +622,10 @@ def options(top):
     for bad in (["--blockdev", "nope,node-name=x"], ["--export", "nbd,id=e,node-name=x"], ["--monitor", "chardev=none"], ["--chardev", "tape,id=x"], ["--bogus"], ["file"], ["--object", "secret,id=s"]):
         codes = [subprocess.run([b, *bad], cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30).returncode for b in (OURS, THEIRS)]
         expect(f"exit codes of {bad}", codes[0], codes[1])
+    # A monitor on standard input and output answers everything, also when the stream ends with the last command.
+    said = '{"execute":"qmp_capabilities"}\n{"execute":"query-jobs"}\n{"execute":"quit"}\n'
+    streams = [subprocess.run([b, "--chardev", "stdio,id=m", "--monitor", "chardev=m"], cwd=cwd, input=said, capture_output=True, text=True, timeout=30) for b in (OURS, THEIRS)]
+    expect("monitor on stdio", *[(r.returncode, [json.loads(line) for line in r.stdout.splitlines()][1:]) for r in streams])
     limits = ["--object", "throttle-group,id=g,limits.bps-total=1048576", "--blockdev", "driver=throttle,throttle-group=g,node-name=t,file.driver=qcow2,file.file.driver=file,file.file.filename=a.qcow2"]
     d = Daemon(OURS, cwd, *limits)
     expect("nodes", [n["drv"] for n in d.good("query-named-block-nodes")][:1], ["throttle"])

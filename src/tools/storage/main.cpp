@@ -117,6 +117,7 @@ class Program {
             co_await p.stop_.acquire();
             co_await p.daemon_.shut_down();
         }(*this));
+        for (const auto& s : streams_) hand_over_rest(*s);
         for (const auto& [id, c] : chardevs_)
             if (c.server && c.address.kind == net::Address::Kind::kUnix && c.address.path[0] != '@') ::unlink(c.address.path.c_str());
     }
@@ -212,10 +213,25 @@ class Program {
             co_await qmp::Monitor::serve(std::move(monitor));
         }
     }
+    static bool print(std::string_view text) {
+        while (!text.empty()) {
+            const ssize_t n = ::write(STDOUT_FILENO, text.data(), text.size());
+            if (n <= 0) return false;
+            text.remove_prefix(static_cast<size_t>(n));
+        }
+        return true;
+    }
+    /// The answer to quit, and what else the program ended before.
+    static void hand_over_rest(const net::Stream& s) {
+        char b[4096];
+        for (ssize_t n; (n = ::recv(s.fd(), b, sizeof b, MSG_DONTWAIT)) > 0;)
+            if (!print({b, static_cast<size_t>(n)})) return;
+    }
     Task<void> serve_stdio(bool pretty) {
         int ends[2];
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) co_return;
         auto theirs = std::make_shared<net::Stream>(reactor_, ends[1]);
+        streams_.push_back(theirs);
         reactor_.spawn([](io::Reactor& r, std::shared_ptr<net::Stream> s) -> Task<void> {
             char b[4096];
             for (;;) {
@@ -231,11 +247,7 @@ class Program {
             for (;;) {
                 const auto n = co_await s->read_some(b, sizeof b);
                 if (!n || *n == 0) co_return;
-                for (size_t done = 0; done < *n;) {
-                    const ssize_t w = ::write(STDOUT_FILENO, b + done, *n - done);
-                    if (w <= 0) co_return;
-                    done += static_cast<size_t>(w);
-                }
+                if (!print({b, *n})) co_return;
             }
         }(theirs));
         co_await qmp::Monitor::serve(std::make_shared<qmp::Monitor>(daemon_.commands, std::make_unique<net::Stream>(reactor_, ends[0]), pretty));
@@ -245,6 +257,7 @@ class Program {
     Daemon daemon_;
     io::Semaphore stop_;
     std::map<std::string, Chardev> chardevs_;
+    std::vector<std::shared_ptr<net::Stream>> streams_;  // our ends of what stdin and stdout are carried by
 };
 
 /// The parent waits for one byte of the child: the exit code to end with.
