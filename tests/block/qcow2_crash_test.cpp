@@ -211,6 +211,12 @@ TEST_P(Qcow2Crash, AnyCutLeavesAnImageWithAllThatWasFlushed) {
             SnapshotInfo s;
             s.name = "s" + std::to_string(++named);
             kept[s.name] = shadow;
+            if (below(2) == 0) {
+                std::vector<uint32_t> bytes(length / 4, stamp);
+                const IoVec data(bytes.data(), length);
+                ASSERT_TRUE(wait(node->write_vm_state(below(4) * 4096, data)));
+                if (below(4) != 0) s.vm_state_bytes = length;  // else it stays beside the disk
+            }
             ASSERT_TRUE(wait(node->snapshot_create(s)));
         } else if (what < 94 && v.snapshots) {
             auto list = wait(node->snapshots());

@@ -239,6 +239,41 @@ TEST_F(Qcow2Edge, WhatACutLeftCountedBehindTheFileIsNotLeakedWhenTheFileGrows) {
     EXPECT_EQ(peer_check(), 0);
 }
 
+TEST_F(Qcow2Edge, VmStateBelongsToItsSnapshotAndNeverToTheDisk) {
+    constexpr uint64_t kBytes = 5u << 20;  // several L2 tables of this cluster size
+    const auto holds = [&](Qcow2Node& n, uint8_t with) {
+        Bytes got(kBytes);
+        EXPECT_TRUE(reactor->run(n.read_vm_state(0, IoVec(got))));
+        return std::ranges::all_of(got, [&](uint8_t b) { return b == with; });
+    };
+    auto node = open(image({{"cluster_size", "4096"}}, 3 << 20));
+    ASSERT_TRUE(write(*node, 0, 3 << 20, 0x11));
+    EXPECT_TRUE(holds(*node, 0));
+    Bytes state(kBytes, 0x77);
+    ASSERT_TRUE(reactor->run(node->write_vm_state(0, IoVec(state))));
+    EXPECT_TRUE(holds(*node, 0x77));
+    SnapshotInfo s;
+    s.name = "running";
+    s.vm_state_bytes = kBytes;
+    ASSERT_TRUE(reactor->run(node->snapshot_create(s)));
+    EXPECT_TRUE(holds(*node, 0));
+    ASSERT_TRUE(write(*node, 0, 1 << 20, 0x22));
+    ASSERT_TRUE(reactor->run(node->snapshot_apply("running")));
+    EXPECT_TRUE(holds(*node, 0x77));
+    // It must not become bytes of a larger disk.
+    ASSERT_TRUE(reactor->run(node->truncate(12 << 20)));
+    Bytes got(12 << 20);
+    ASSERT_TRUE(reactor->run(node->read(0, IoVec(got))));
+    EXPECT_TRUE(std::all_of(got.begin(), got.begin() + (3 << 20), [](uint8_t b) { return b == 0x11; }));
+    EXPECT_TRUE(std::all_of(got.begin() + (3 << 20), got.end(), [](uint8_t b) { return b == 0; }));
+    ASSERT_TRUE(reactor->run(node->close()));
+    EXPECT_EQ(peer_check(), 0);
+    // The peer finds it where it looks for it.
+    const auto peer = [&](const std::string& command) { return WEXITSTATUS(std::system(("cd " + dir + " && " + command + " > out 2>&1 && ! grep -q 'Pattern' out").c_str())); };
+    EXPECT_EQ(peer("qemu-img snapshot -a running now && qemu-io -f qcow2 -c 'read -b -P 0x77 0 5M' -c 'read -P 0x11 0 3M' now"), 0);
+    EXPECT_EQ(peer("qemu-img snapshot -d running now && qemu-img check now"), 0);
+}
+
 TEST_F(Qcow2Edge, DataIsNotWrittenWhereATableOfTheImageLiesOrBehindTheFile) {
     auto node = open(image({{"cluster_size", "4096"}}, 1 << 20));
     ASSERT_TRUE(write(*node, 0, 8192, 0x11));

@@ -32,6 +32,8 @@ CASES = [
     ["write -C 0 4k", "read -C 0 4k", "discard -C 0 64k"],
     ["break a b", "remove_break a", "resume a"],
     ["r 0 512", "w 0 512", "l", "f", "d 0 512", "t 1M", "q"],
+    ["write -b -P 0x77 0 100k", "read -b -P 0x77 0 100k", "read -b -P 0 100k 1k", "read -P 0 0 1M", "write -b -P 5 3 5", "read -bv 0 32", "map", "write -bz 0 4k", "read -b 3G 512", "write -b 900M 512",
+     "read -b -P 0xcd 900M 512", "read -b -P 0xcd 500M 512", "truncate 2M", "read -b 0 1k"],
     ["alloc 4M", "alloc 0 x", "map", "write 100k 1", "map"],
 ]
 

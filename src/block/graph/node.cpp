@@ -303,6 +303,19 @@ Task<Result<Extent>> Node::do_block_status(uint64_t, uint64_t length) {
 
 Task<Result<void>> Node::do_truncate(uint64_t, std::string_view) { co_return std::unexpected(cannot(*this, "resizing")); }
 
+Task<Result<void>> Node::do_read_vm_state(uint64_t, const IoVec&) { co_return std::unexpected(cannot(*this, "VM state")); }
+Task<Result<void>> Node::do_write_vm_state(uint64_t, const IoVec&) { co_return std::unexpected(cannot(*this, "VM state")); }
+
+Task<Result<void>> Node::read_vm_state(uint64_t offset, const IoVec& into) {
+    const auto inside = co_await gate_.enter();
+    co_return co_await do_read_vm_state(offset, into);
+}
+Task<Result<void>> Node::write_vm_state(uint64_t offset, const IoVec& from) {
+    if (read_only_) co_return fail(ErrorKind::kPermission, filename_ + ": image is read-only", EPERM);
+    const auto inside = co_await gate_.enter();
+    co_return co_await do_write_vm_state(offset, from);
+}
+
 Task<Result<CheckResult>> Node::check(CheckFix) { co_return std::unexpected(cannot(*this, "checks")); }
 Task<Result<void>> Node::amend(const nlohmann::json&) { co_return std::unexpected(cannot(*this, "option amendment")); }
 Task<Result<std::vector<SnapshotInfo>>> Node::snapshots() { co_return std::vector<SnapshotInfo>{}; }

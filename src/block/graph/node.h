@@ -173,6 +173,10 @@ class Node {
     Task<Result<Extent>> block_status(uint64_t offset, uint64_t length);
     /// Changes size(); new bytes read as zeroes. preallocation: off, metadata, falloc, full.
     Task<Result<void>> truncate(uint64_t size, std::string_view preallocation = "off");
+    /// A machine's memory and devices, kept beside the disk; bytes that nobody wrote read as zeroes. snapshot_create() makes
+    /// them part of a snapshot, snapshot_apply() gives them back.
+    Task<Result<void>> read_vm_state(uint64_t offset, const IoVec& into);
+    Task<Result<void>> write_vm_state(uint64_t offset, const IoVec& from);
     /// Makes it `size` bytes long unless it is as long already: of several at once, none cuts off what another one wrote.
     Task<Result<void>> grow_to(uint64_t size);
 
@@ -180,6 +184,7 @@ class Node {
     virtual Task<Result<CheckResult>> check(CheckFix fix);
     virtual Task<Result<void>> amend(const nlohmann::json& options);
     virtual Task<Result<std::vector<SnapshotInfo>>> snapshots();
+    /// With `vm_state_bytes`, what was written as VM state belongs to the snapshot from then on.
     virtual Task<Result<void>> snapshot_create(SnapshotInfo info);
     virtual Task<Result<void>> snapshot_apply(std::string_view id_or_name);
     virtual Task<Result<void>> snapshot_delete(std::string_view id_or_name);
@@ -237,6 +242,8 @@ class Node {
     virtual Task<Result<void>> do_flush();
     virtual Task<Result<Extent>> do_block_status(uint64_t offset, uint64_t length);
     virtual Task<Result<void>> do_truncate(uint64_t size, std::string_view preallocation);
+    virtual Task<Result<void>> do_read_vm_state(uint64_t offset, const IoVec& into);
+    virtual Task<Result<void>> do_write_vm_state(uint64_t offset, const IoVec& from);
 
     /// close(), when the last user has left.
     virtual Task<Result<void>> do_close();

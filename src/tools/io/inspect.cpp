@@ -228,7 +228,7 @@ constexpr std::array kOtherCommands{
     Command{"length", "l", "", 0, 0, "", "the size of the open image", "", true, false, length},
     Command{"map", "", "", 0, 0, "", "lists what is allocated in this image", "", true, false, map},
     Command{"open", "o", "rsCnkUi:t:d:o:", 1, -1, "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]", "opens an image",
-            " -r  read only\n -s  writes go to a temporary image\n -C  copy on read (not supported)\n -n  the same as -t none\n -U  although others write to it\n"
+            " -r  read only\n -s  writes go to a temporary image\n -C  reads fill the image from its backing file\n -n  the same as -t none\n -U  although others write to it\n"
             " -k  the host's asynchronous I/O\n -i  threads, native or io_uring\n -t  cache mode\n -d  discard mode\n -o  options of the driver\n", false, false, open},
     Command{"quit", "q", "", 0, 0, "", "ends the program", "", false, false, quit},
     Command{"remove_break", "", "", 1, 1, "tag", "removes a breakpoint (blkdebug)", "", true, false, remove_break},

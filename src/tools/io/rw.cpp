@@ -90,6 +90,20 @@ Task<Result<void>> read_into(Shell& s, const Range& r, const Buffer& b) {
     co_return co_await s.node->read(static_cast<uint64_t>(r.offset), v);
 }
 
+/// VM states are asked for by sectors; false after a message.
+bool whole_sectors(const Range& r) {
+    if (r.offset % 512 != 0) std::printf("%lld is not a sector-aligned value for 'offset'\n", static_cast<long long>(r.offset));
+    else if (r.total % 512 != 0) std::printf("%lld is not a sector-aligned value for 'count'\n", static_cast<long long>(r.total));
+    else return true;
+    return false;
+}
+
+Task<Result<void>> vm_state(Shell& s, const Range& r, const Buffer& b, bool write) {
+    const IoVec v(b.data(), static_cast<size_t>(r.total));
+    const auto at = static_cast<uint64_t>(r.offset);
+    co_return write ? co_await s.node->write_vm_state(at, v) : co_await s.node->read_vm_state(at, v);
+}
+
 /// Shows what was read. Gives -1 when a pattern was asked for and is not there.
 int show_read(const Words& w, const Range& r, const Buffer& b, std::chrono::nanoseconds took, int64_t from, int64_t length) {
     int result = 0;
@@ -125,10 +139,10 @@ Task<int> read(Shell& s, const Command& c, Words& w) {
         std::printf("pattern verification range exceeds end of read data\n");
         co_return -1;
     }
-    if (w.has('b')) co_return failed("read", {ErrorKind::kUnsupported, "VM state", ENOTSUP});
+    if (w.has('b') && !whole_sectors(r)) co_return -1;
     const Buffer b(s, static_cast<size_t>(r.total), kReadFill);
     const auto start = Clock::now();
-    if (auto ok = co_await read_into(s, r, b); !ok) co_return failed("read", ok.error());
+    if (auto ok = w.has('b') ? co_await vm_state(s, r, b, false) : co_await read_into(s, r, b); !ok) co_return failed("read", ok.error());
     co_return show_read(w, r, b, Clock::now() - start, from, *length);
 }
 
@@ -201,15 +215,14 @@ Task<int> write(Shell& s, const Command& c, Words& w) {
     if (w.has('u') && !w.has('z')) co_return conflict("-u requires -z to be specified");
     if (w.has('z') + w.has('P') + w.has('s') > 1) co_return conflict("Only one of -z, -P, and -s can be specified at the same time");
     Range r;
-    if (!take_range(w, r)) co_return -1;
-    if (w.has('b')) co_return failed("write", {ErrorKind::kUnsupported, "VM state", ENOTSUP});
+    if (!take_range(w, r) || (w.has('b') && !whole_sectors(r))) co_return -1;
     std::optional<Buffer> b;
     if (!w.has('z')) {
         b.emplace(s, static_cast<size_t>(r.total), fill);
         if (w.has('s') && !fill_from_file(w.get('s'), *b)) co_return -1;
     }
     const auto start = Clock::now();
-    if (auto ok = co_await write_from(s, w, r, b ? &*b : nullptr); !ok) co_return failed("write", ok.error());
+    if (auto ok = w.has('b') ? co_await vm_state(s, r, *b, true) : co_await write_from(s, w, r, b ? &*b : nullptr); !ok) co_return failed("write", ok.error());
     show_write(w, r, Clock::now() - start);
     co_return 0;
 }
@@ -311,12 +324,12 @@ constexpr std::array kTransferCommands{
     Command{"discard", "d", "Cq", 2, -1, "[-Cq] off len", "gives bytes back", " -C  figures for machines\n -q  no figures\n", true, true, discard},
     Command{"flush", "f", "", 0, 0, "", "makes everything written stable", "", true, false, flush},
     Command{"read", "r", "bCl:pP:qs:v", 2, -1, "[-abCqv] [-P pattern [-s off] [-l len]] off len", "reads bytes",
-            " -b  from the VM state (not supported)\n -C  figures for machines\n -l  how many bytes -P is about\n -p  ignored\n -P  what every byte read must be\n"
+            " -b  from the VM state\n -C  figures for machines\n -l  how many bytes -P is about\n -p  ignored\n -P  what every byte read must be\n"
             " -q  no figures\n -s  where the bytes begin that -P is about\n -v  dump what was read\n", true, false, read},
     Command{"readv", "", "CP:qv", 2, -1, "[-Cqv] [-P pattern] off len [len..]", "reads bytes into several buffers",
             " -C  figures for machines\n -P  what every byte read must be\n -v  dump what was read\n -q  no figures\n", true, false, readv},
     Command{"write", "w", "bcCfnpP:qs:uz", 2, -1, "[-bcCfnquz] [-P pattern | -s source_file] off len", "writes bytes",
-            " -b  to the VM state (not supported)\n -c  compressed\n -f  stable when it ends (FUA)\n -n  with -z: fail rather than write zero bytes\n -p  ignored\n"
+            " -b  to the VM state\n -c  compressed\n -f  stable when it ends (FUA)\n -n  with -z: fail rather than write zero bytes\n -p  ignored\n"
             " -P  the byte to write (default 0xcd)\n -s  a file whose bytes to write, again and again\n -C  figures for machines\n -q  no figures\n"
             " -u  with -z: unmapping is as good\n -z  write zeroes\n", true, true, write},
     Command{"writev", "", "CfP:q", 2, -1, "[-Cfq] [-P pattern] off len [len..]", "writes bytes from several buffers",

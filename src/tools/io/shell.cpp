@@ -24,7 +24,7 @@ constexpr std::array kOptions{
     OptionRow{'r', "read-only", "", "open read-only"},
     OptionRow{'s', "snapshot", "", "writes go to a temporary image in front of FILE"},
     OptionRow{'n', "nocache", "", "the same as -t none"},
-    OptionRow{'C', "copy-on-read", "", "not supported"},
+    OptionRow{'C', "copy-on-read", "", "reads fill the image from its backing file"},
     OptionRow{'m', "misalign", "", "buffers at odd addresses, for O_DIRECT"},
     OptionRow{'k', "native-aio", "", "the host's asynchronous I/O (the default)"},
     OptionRow{'i', "aio", "MODE", "threads, native or io_uring"},

@@ -33,7 +33,8 @@ Task<Qcow2Node::Range> Qcow2Node::claim(uint64_t begin, uint64_t end, bool alone
 // ---- reading
 
 Task<Result<void>> Qcow2Node::read_backing(uint64_t offset, const IoVec& into) {
-    const uint64_t there = backing_ && offset < backing_->size() ? std::min<uint64_t>(into.size(), backing_->size() - offset) : 0;
+    const uint64_t behind = backing_ ? std::min(backing_->size(), size_) : 0;  // there is nothing behind a VM state
+    const uint64_t there = offset < behind ? std::min<uint64_t>(into.size(), behind - offset) : 0;
     if (there < into.size()) into.slice(there, into.size() - there).fill(0);
     if (there == 0) co_return Result<void>{};
     const IoVec part = into.slice(0, there);
@@ -222,7 +223,7 @@ Task<bool> Qcow2Node::hole(uint64_t offset, uint64_t length) {
     const auto shared = co_await map_.lock_shared();
     auto m = co_await map(offset, length);
     if (!m || m->length < length) co_return false;
-    co_return m->kind == Mapping::Kind::kZero || (m->kind == Mapping::Kind::kUnallocated && (!backing_ || offset >= backing_->size()));
+    co_return m->kind == Mapping::Kind::kZero || (m->kind == Mapping::Kind::kUnallocated && (!backing_ || offset >= std::min(backing_->size(), size_)));
 }
 
 /// Writes to clusters that are not ours yet: allocate, write data with what surrounds it, then let the tables point there.
@@ -252,7 +253,7 @@ Task<Result<uint64_t>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) 
         count = got->second;
         fresh = allocated_fresh_ && h_.crypt == Crypt::kNone;  // zeroes on disk are not zeroes to a cipher
     }
-    const uint64_t end = std::min(begin + (count << h_.cluster_bits), size_);
+    const uint64_t end = std::min(begin + (count << h_.cluster_bits), begin < size_ ? size_ : UINT64_MAX);
     const uint64_t to = std::min(offset + from.size(), begin + (count << h_.cluster_bits));
     // The data, with the rest of the first and last cluster around it.
     IoVec whole;

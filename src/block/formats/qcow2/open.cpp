@@ -210,6 +210,7 @@ Task<Result<void>> Qcow2Node::grow_or_shrink(uint64_t size) {
         if (cut < size_)
             if (auto r = co_await zero_clusters(cut, align_up(size_, h_.cluster_size()) - cut, true); !r) co_return r;
         const auto alone = co_await map_.lock();
+        if (auto r = co_await drop_vm_state(); !r) co_return r;
         if (auto r = co_await flush_metadata(); !r) co_return r;
         size_ = h_.size = size;
         co_return co_await write_header();
@@ -217,21 +218,11 @@ Task<Result<void>> Qcow2Node::grow_or_shrink(uint64_t size) {
     const auto alone = co_await map_.lock();
     const uint64_t needed = (size + h_.l2_reach() - 1) / h_.l2_reach();
     if (needed * 8 > kMaxL1Bytes) co_return fail(ErrorKind::kInvalidArgument, "The image size is too large for its cluster size", EFBIG);
+    if (auto r = co_await drop_vm_state(); !r) co_return r;
     if (needed > l1_.size()) {
-        const uint64_t clusters = clusters_of(needed * 8), entries = needed;
-        auto at = co_await allocate(clusters, true);
-        if (!at) co_return std::unexpected(at.error());
-        if (auto r = co_await flush_metadata(); !r) co_return r;
-        std::vector<uint8_t> t(clusters << h_.cluster_bits);
-        for (size_t i = 0; i < l1_.size(); ++i) put64(&t[i * 8], l1_[i]);
-        if (auto r = co_await write_at(at->first, t.data(), t.size()); !r) co_return r;
-        if (auto r = co_await barrier(); !r) co_return r;
-        const uint64_t old = h_.l1_offset, old_bytes = l1_.size() * 8;
-        l1_.resize(entries);
-        l1_dirty_.assign((l1_.size() + 63) / 64, false);
-        h_.l1_offset = at->first;
-        h_.l1_entries = static_cast<uint32_t>(entries);
-        if (old_bytes != 0) free_later(old, old_bytes);
+        if (auto r = co_await move_l1(needed); !r) co_return r;
+    } else if (auto r = co_await flush_metadata(); !r) {
+        co_return r;
     }
     size_ = h_.size = size;
     co_return co_await write_header();

@@ -113,6 +113,8 @@ class Qcow2Node final : public Node {
     Task<Result<void>> do_flush() override;
     Task<Result<Extent>> do_block_status(uint64_t offset, uint64_t length) override;
     Task<Result<void>> do_truncate(uint64_t size, std::string_view preallocation) override;
+    Task<Result<void>> do_read_vm_state(uint64_t offset, const IoVec& into) override;
+    Task<Result<void>> do_write_vm_state(uint64_t offset, const IoVec& from) override;
 
   private:
     friend struct Snapshots;
@@ -286,6 +288,14 @@ class Qcow2Node final : public Node {
     Task<Result<void>> mark_bitmaps_in_use(bool all = false);
     [[nodiscard]] static std::string bitmap_row(const Bitmap& b, bool in_use);
     [[nodiscard]] Bitmap* find_bitmap(std::string_view name);
+
+    // ---- VM state (vm_state.cpp): what the L1 table maps behind the disk
+    /// The L1 entry with which it begins.
+    [[nodiscard]] uint64_t vm_state_entry() const noexcept { return (size_ + h_.l2_reach() - 1) / h_.l2_reach(); }
+    /// The disk is to become another length: what lies behind it now is given up. The caller holds map_ alone and flushes.
+    Task<Result<void>> drop_vm_state();
+    /// Moves the L1 table to where it can have that many entries. The caller holds map_ alone and writes the header.
+    Task<Result<void>> move_l1(uint64_t entries);
 
     // ---- amend.cpp
     Task<Result<void>> change_refcount_width(uint32_t order);

@@ -199,6 +199,13 @@ Task<Result<void>> Qcow2Node::snapshot_create(SnapshotInfo s) {
             at = got->first;
             if (auto r = co_await write_at(at, raw.data(), raw.size()); !r) co_return r;
         }
+        if (s.vm_state_bytes != 0 && vm_state_entry() < l1_.size()) {
+            // The snapshot alone keeps it.
+            const auto first = l1_.begin() + static_cast<ptrdiff_t>(vm_state_entry());
+            std::vector<uint64_t> state(first, l1_.end());
+            if (auto r = co_await Snapshots::count(*this, state, -1, false); !r) co_return r;
+            std::fill(first, l1_.end(), 0);
+        }
         snapshots_.push_back(std::move(s));
         snapshot_tables_.push_back({at, static_cast<uint32_t>(l1_.size()), {}});
         co_return co_await Snapshots::write_table(*this);
