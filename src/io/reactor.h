@@ -86,6 +86,11 @@ class Reactor {
     /// "io_uring" or "threads".
     [[nodiscard]] virtual const char* name() const noexcept = 0;
 
+    /// Whether what takes microseconds (a small write to the page cache) may be done by this thread instead of being awaited.
+    /// Tests that want every order of completions say no.
+    [[nodiscard]] bool does_short_work() const noexcept { return short_work_; }
+    void does_short_work(bool does) noexcept { short_work_ = does; }
+
     /// Resumes `h` from the loop, after what runs now (wake-ups of mutexes and gates).
     void post(std::coroutine_handle<> h) { ready_.push_back(h); }
 
@@ -108,6 +113,7 @@ class Reactor {
         out.emplace(co_await std::move(task));
     }
     size_t active_ = 0;
+    bool short_work_ = true;
     std::exception_ptr failure_;
 
   protected:

@@ -23,7 +23,7 @@ namespace {
 
 class Shuffler final : public io::Reactor {
   public:
-    explicit Shuffler(uint64_t seed) : rng_(seed) {}
+    explicit Shuffler(uint64_t seed) : rng_(seed) { does_short_work(false); }
     [[nodiscard]] unsigned threads() const noexcept override { return 1; }
     [[nodiscard]] const char* name() const noexcept override { return "shuffler"; }
 

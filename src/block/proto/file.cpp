@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 
@@ -64,6 +65,30 @@ Result<void> lock_file(int fd, const std::string& name, Perm p) {
     return {};
 }
 
+/// Whether a small write to the page cache is made at once, by the thread of the Reactor: handing it to another one costs
+/// several times what it takes. Not while such writes wait for the disk (a throttled writer, a page that must be read first):
+/// after one that took long, the next are handed on for a hundred times as long.
+class AtOnce {
+  public:
+    using Clock = std::chrono::steady_clock;
+    [[nodiscard]] bool suits(uint64_t bytes) {
+        if (bytes > kLargest) return false;
+        began_ = Clock::now();
+        if (began_ < not_before_) return false;
+        return ++row_ % kRow != 0;  // a loop of writes lets others have their turn
+    }
+    void done() {
+        if (const auto took = Clock::now() - began_; took > kLong) not_before_ = began_ + 100 * took;
+    }
+
+  private:
+    static constexpr uint64_t kLargest = 64 << 10;
+    static constexpr unsigned kRow = 64;
+    static constexpr std::chrono::microseconds kLong{1000};
+    Clock::time_point began_, not_before_;
+    unsigned row_ = 0;
+};
+
 class FileNode final : public Node {
   public:
     FileNode(io::Reactor& r, int fd, bool device) : Node(r), fd_(fd), device_(device) {}
@@ -74,6 +99,7 @@ class FileNode final : public Node {
         filename_ = name;
         read_only_ = o.read_only;
         no_flush_ = o.unsafe_cache;
+        cached_ = !o.direct && !o.writethrough;
         if (device_) {
             uint64_t bytes = 0;
             if (ioctl(fd_, BLKGETSIZE64, &bytes) != 0) return fail_errno(errno, "Could not get size of '" + name + "'");
@@ -134,7 +160,14 @@ class FileNode final : public Node {
         for (uint64_t done = 0; done < from.size();) {
             const IoVec rest = done == 0 ? from : from.slice(done, from.size() - done);
             const auto parts = rest.parts().first(std::min<size_t>(rest.parts().size(), IOV_MAX_PARTS));
-            const ssize_t n = co_await reactor_.pwritev(fd_, parts, offset + done);
+            ssize_t n;
+            if (cached_ && reactor_.does_short_work() && at_once_.suits(rest.size())) {
+                n = ::pwritev(fd_, parts.data(), static_cast<int>(parts.size()), static_cast<off_t>(offset + done));
+                if (n < 0) n = -errno;
+                at_once_.done();
+            } else {
+                n = co_await reactor_.pwritev(fd_, parts, offset + done);
+            }
             if (n == -EINTR || n == -EAGAIN) continue;
             if (n <= 0)
                 co_return fail_errno(n == 0 ? ENOSPC : static_cast<int>(-n), filename_ + ": write at offset " + std::to_string(offset + done));
@@ -211,6 +244,8 @@ class FileNode final : public Node {
     static constexpr size_t IOV_MAX_PARTS = 1024;
     int fd_;
     bool device_;
+    AtOnce at_once_;
+    bool cached_ = false;  // writes go to the page cache
     bool no_flush_ = false, no_punch_ = false, no_zero_range_ = false;
 };
 
