@@ -72,7 +72,34 @@ Task<void> use(Node& n, bool writing) {
     }
     if (size < (uint64_t{1} << 40)) (void)co_await n.check(writing ? CheckFix::kAll : CheckFix::kNone);
     (void)n.specific_info().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-    if (writing) (void)co_await n.flush();
+    if (!writing) co_return;
+    (void)co_await n.flush();
+    // What images can do beyond bytes, as far as the format can.
+    const IoVec state(buf.data(), 5000);
+    (void)co_await n.read_vm_state(uint64_t{1} << 20, state);
+    (void)co_await n.write_vm_state(100, state);
+    if (const auto all = co_await n.snapshots(); all && !all->empty()) {
+        const std::string first = all->front().id, last = all->back().id;
+        (void)co_await n.snapshot_apply(first);
+        (void)co_await n.snapshot_delete(last);
+    }
+    SnapshotInfo s;
+    s.name = "taken";
+    s.vm_state_bytes = 5000;
+    (void)co_await n.snapshot_create(s);
+    if (const auto all = co_await n.bitmaps(); all && !all->empty()) {
+        const std::string name = all->front().name;
+        (void)co_await n.bitmap_bits(name);
+        (void)co_await n.change_bitmap(BitmapAction::kClear, name);
+    }
+    (void)co_await n.change_bitmap(BitmapAction::kAdd, "added");
+    if (size < (uint64_t{1} << 40)) {
+        (void)co_await n.truncate(size + (3 << 20));
+        (void)co_await n.truncate(size / 2 / kSector * kSector);
+        (void)co_await n.compact();
+    }
+    const IoVec again(buf.data(), std::min<uint64_t>(buf.size(), n.size()));
+    (void)co_await n.read(0, again);
 }
 
 Task<void> try_image(Graph& graph, std::string name, bool writing) {

@@ -46,6 +46,7 @@ Task<Result<uint64_t>> Qcow2Node::refcount(uint64_t cluster) {
 Task<Result<Table*>> Qcow2Node::refcount_block(uint64_t cluster) {
     const uint64_t index = cluster / refcounts_per_block();
     if (index >= refcount_table_.size()) {
+        if (index >= kMaxRefcountTableBytes / 8) co_return fail(ErrorKind::kNoSpace, filename_ + ": the refcount table cannot grow further: use larger clusters", EFBIG);
         if (shadow_) refcount_table_.resize(align_up(index + 1, h_.cluster_size() / 8));  // it gets a new place anyway
         else if (auto r = co_await grow_refcount_table(index + 1); !r) co_return std::unexpected(r.error());
     }

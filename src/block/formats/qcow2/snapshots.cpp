@@ -28,6 +28,8 @@ struct Snapshots {
     /// (when it is the active one) by the counts that result. Tables whose flags change move.
     static Task<Result<void>> count(Qcow2Node& n, std::vector<uint64_t>& l1, int delta, bool active) {
         const Header& h = n.h_;
+        const uint64_t clusters = n.clusters_of(n.file_->size());
+        const auto outside = [&](uint64_t offset) { return n.corrupt("a table says that data is at offset " + std::to_string(offset) + ", which is behind the end of the file"); };
         for (size_t i = 0; i < l1.size(); ++i) {
             const uint64_t l2_offset = l1[i] & kOffsetMask;
             if (l2_offset == 0) continue;
@@ -41,12 +43,14 @@ struct Snapshots {
                 if (e & kCompressed) {
                     const uint64_t first = n.compressed_offset(e) >> h.cluster_bits;
                     const uint64_t last = (n.compressed_offset(e) + n.compressed_size(e) - 1) >> h.cluster_bits;
+                    if (last >= clusters) co_return outside(n.compressed_offset(e));
                     if (delta != 0)
                         if (auto r = co_await n.change_refcount(first, last - first + 1, delta); !r) co_return r;
                     continue;
                 }
                 const uint64_t host = e & kOffsetMask;
                 if (host == 0) continue;
+                if (host >> h.cluster_bits >= clusters) co_return outside(host);
                 if (delta != 0)
                     if (auto r = co_await n.change_refcount(host >> h.cluster_bits, 1, delta); !r) co_return r;
                 if (!active) continue;
