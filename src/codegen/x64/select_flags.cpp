@@ -72,7 +72,10 @@ void Selector::result_flags(Ref i, Form form) {
 void Selector::to_sub_form() {
     switch (eflags_form_) {
         case Form::kSub: return;
-        case Form::kAdd: e.cmc(); break;
+        case Form::kAdd:
+            e.cmc();
+            eflags_logic_ = false;  // CF is set now where it was clear
+            break;
         case Form::kFcmp:
         case Form::kFcmpSwapped: {
             // al = 0 less, 1 equal, 2 greater, 0x80 unordered; comparing it with 1 sets N, Z, !C and V.
