@@ -194,15 +194,9 @@ Task<Result<void>> Qcow2Node::make_empty() {
     if (auto r = co_await flush_metadata(); !r) co_return r;
     if (auto r = co_await barrier(); !r) co_return r;
     // Nothing names them any more: what was there may go.
-    for (const uint64_t e : old) {
-        const uint64_t at = e & kOffsetMask;
-        if (at == 0) continue;
-        auto t = co_await table(l2_cache_, at);
-        if (!t) co_return std::unexpected(t.error());
-        for (uint64_t k = 0; k < h_.l2_entries(); ++k)
-            if (const uint64_t v = entry({*t, k}); v != 0) free_entry(v);
-        free_later(at, h_.cluster_size());
-    }
+    for (const uint64_t e : old)
+        if (const uint64_t at = e & kOffsetMask; at != 0)
+            if (auto r = co_await free_l2(at); !r) co_return r;
     last_compressed_at_ = UINT64_MAX;
     compressed_next_ = 0;
     if (auto r = co_await flush_metadata(); !r) co_return r;

@@ -118,6 +118,15 @@ void Qcow2Node::free_entry(uint64_t e) {
     else if ((e & kOffsetMask) != 0 && !data_file_) free_later(e & kOffsetMask, h_.cluster_size());
 }
 
+Task<Result<void>> Qcow2Node::free_l2(uint64_t offset) {
+    auto t = co_await table(l2_cache_, offset);
+    if (!t) co_return std::unexpected(t.error());
+    for (uint64_t k = 0; k < h_.l2_entries(); ++k)
+        if (const uint64_t e = entry({*t, k}); e != 0) free_entry(e);
+    free_later(offset, h_.cluster_size());
+    co_return Result<void>{};
+}
+
 Task<Result<Extent>> Qcow2Node::do_block_status(uint64_t offset, uint64_t length) {
     const auto shared = co_await map_.lock_shared();
     auto m = co_await map(offset, length);

@@ -206,6 +206,8 @@ class Qcow2Node final : public Node {
     [[nodiscard]] uint64_t bitmap(const L2Ref& r) const { return h_.extended_l2() ? be64(r.table->bytes.data() + r.index * 16 + 8) : 0; }
     void set_entry(const L2Ref& r, uint64_t e, uint64_t bm);
     void free_entry(uint64_t e);
+    /// The L2 table at `offset` and all that it names lose a reference.
+    Task<Result<void>> free_l2(uint64_t offset);
     [[nodiscard]] uint64_t compressed_offset(uint64_t e) const noexcept { return e & low_bits(62 - (h_.cluster_bits - 8)); }
     [[nodiscard]] uint32_t compressed_size(uint64_t e) const noexcept;
     static constexpr uint64_t low_bits(unsigned n) noexcept { return (uint64_t{1} << n) - 1; }

@@ -29,11 +29,7 @@ Task<Result<void>> Qcow2Node::drop_vm_state() {
     for (uint64_t i = vm_state_entry(); i < l1_.size(); ++i) {
         const uint64_t at = l1_[i] & kOffsetMask;
         if (at == 0) continue;
-        auto t = co_await table(l2_cache_, at);
-        if (!t) co_return std::unexpected(t.error());
-        for (uint64_t k = 0; k < h_.l2_entries(); ++k)
-            if (const uint64_t e = entry({*t, k}); e != 0) free_entry(e);
-        free_later(at, h_.cluster_size());
+        if (auto r = co_await free_l2(at); !r) co_return r;
         l1_[i] = 0;
         l1_dirty_[i / 64] = true;
     }
