@@ -162,7 +162,8 @@ class RegAlloc {
     }
     bool is_zero_from(Ref r, unsigned n) const {
         const Value& v = val_[val_[r].root];
-        if ((*f_)[val_[r].root].op == ir::Op::kConst) return true;
+        // A constant may be seen by a narrower name (vlow).
+        if (const auto& i = (*f_)[val_[r].root]; i.op == ir::Op::kConst) return n >= 64 || static_cast<uint64_t>(i.imm) >> n == 0;
         return v.marks & (n == 16 ? Value::kZeroFrom16 : n == 32 ? Value::kZeroFrom32 : Value::kZeroFrom64);
     }
     /// Bits 63..32 of the register of kF32 value `r` are ones: it is NaN boxed as it is.
