@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/json_dialect.h"
 #include "block/filters/throttle.h"
 #include "img/tool.h"
 #include "net/tls.h"
@@ -39,7 +40,7 @@ std::optional<std::string> from_base64(std::string_view s) {
 bool take_object(Tool& tool, const std::string& given) {
     json o;
     if (given.starts_with('{')) {
-        o = json::parse(given, nullptr, false);
+        o = json::parse(strict_json(given), nullptr, false);
         if (!o.is_object()) return tool.error("--object: not a JSON object: " + given), false;
     } else {
         // The first item without a name is the type.

@@ -254,6 +254,26 @@ def leaks_repaired(folder):
     expect(run(TOOL, "check", "-r", "all", image)[0] == 0 and sound(image), "check -r all did not repair it")
 
 
+def growing_shows_zeroes(folder):
+    """Where qemu-img refuses (version 2, qed) or shows what was cut off before."""
+    behind = folder / "behind.raw"
+    behind.write_bytes(b"\7" * (192 << 10))
+    for name, kind, options in (("v2.qcow2", "qcow2", ["-o", "compat=0.10"]), ("d.qed", "qed", [])):
+        image = folder / name
+        run("qemu-img", "create", "-f", kind, *options, "-b", behind, "-F", "raw", image, "31k")
+        expect(run(TOOL, "resize", "-f", kind, image, "150k")[0] == 0, f"{name}: not resized")
+        code, out, _ = run("qemu-io", "-f", kind, "-c", "read -P 7 0 31k", "-c", "read -P 0 31k 119k", image)
+        expect(code == 0 and "failed" not in out, f"{name}: {out}")
+        expect(run("qemu-img", "check", "-f", kind, image)[0] == 0, f"{name} is not sound")
+    image = folder / "cut.qcow2"
+    run("qemu-img", "create", "-f", "qcow2", image, "128k")
+    run("qemu-io", "-c", "write -P 9 0 128k", image)
+    run(TOOL, "resize", "--shrink", image, "80k")
+    run(TOOL, "resize", image, "128k")
+    out = run("qemu-io", "-c", "read -P 9 0 80k", "-c", "read -P 0 80k 48k", image)[1]
+    expect("failed" not in out, f"what was cut off is back: {out}")
+
+
 def progress_by_signal(folder):
     raw = folder / "disk.raw"
     random_disk(raw, 8, 3)
@@ -273,7 +293,7 @@ def main():
     parser.add_argument("--only", default="")
     a = parser.parse_args()
     TOOL = a.program.resolve()
-    for test in (resuming, compacting, growing, importing, in_use, leaks_repaired, progress_by_signal):
+    for test in (resuming, compacting, growing, importing, in_use, leaks_repaired, growing_shows_zeroes, progress_by_signal):
         if a.only in test.__name__:
             with tempfile.TemporaryDirectory(prefix="myna-img-") as folder:
                 test(pathlib.Path(folder))

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "base/json_dialect.h"
+
 namespace myna::block {
 
 using nlohmann::json;
@@ -124,7 +126,7 @@ Task<Result<NodePtr>> Graph::open_backing(std::string image, std::string name, s
 
 Task<Result<NodePtr>> Graph::open(std::string name, std::string format, OpenOptions o) {
     if (name.starts_with("json:")) {
-        json tree = json::parse(name.begin() + 5, name.end(), nullptr, false);
+        json tree = json::parse(strict_json(std::string_view(name).substr(5)), nullptr, false);
         if (!tree.is_object()) co_return fail(ErrorKind::kInvalidArgument, "Could not parse the JSON options of '" + name + "'");
         o.options = nest(tree);
         if (!format.empty() && !o.options.contains("driver")) o.options["driver"] = format;

@@ -19,13 +19,14 @@
 #include "block/proto/curl.h"
 #include "block/proto/file.h"
 #include "block/proto/nbd.h"
+#include "block/proto/null.h"
 #include "block/proto/ssh.h"
 
 namespace myna::block {
 
 std::span<const Driver* const> all_drivers() noexcept {
     static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kNbdDriver, &kHttpDriver, &kHttpsDriver,
-                                        &kFtpDriver,  &kFtpsDriver, &kSshDriver, &kRawDriver, &kQcow2Driver, &kVdiDriver,
+                                        &kFtpDriver,  &kFtpsDriver, &kSshDriver, &kNullCoDriver, &kNullAioDriver, &kRawDriver, &kQcow2Driver, &kVdiDriver,
                                         &kVmdkDriver, &kVhdxDriver,       &kVpcDriver,  &kLuksDriver,  &kQcowDriver,
                                         &kQedDriver,  &kParallelsDriver,  &kBochsDriver, &kCloopDriver, &kDmgDriver,
                                         &kThrottleDriver, &kCopyOnReadDriver, &kBlkdebugDriver, &kBlkverifyDriver, &kQuorumDriver};

@@ -16,6 +16,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/json_dialect.h"
 #include "net/address.h"
 #include "tools/options.h"
 #include "tools/signals.h"
@@ -48,7 +49,7 @@ int error(const std::string& text) {
 /// "a=b,c.d=e" or a JSON object. The first word without '=' is the value of `implied`.
 Result<json> options_of(const std::string& text, const char* implied) {
     if (text.starts_with('{')) {
-        json j = json::parse(text, nullptr, false);
+        json j = json::parse(strict_json(text), nullptr, false);
         if (!j.is_object()) return wrong("JSON parse error in '" + text + "'");
         return j;
     }

@@ -202,7 +202,7 @@ Task<Result<void>> create_qcow2(Graph& graph, const CreateOptions& o) {
     auto node = co_await graph.open(o.filename, "qcow2", open);
     if (!node) co_return std::unexpected(node.error());
     auto* q = static_cast<Qcow2Node*>(node->get());
-    if (auto r = co_await q->preallocate(w->preallocation, 0); !r) co_return r;
+    if (auto r = co_await q->preallocate(w->preallocation, 0, o.backing_file.has_value()); !r) co_return r;
     co_return co_await (*node)->close();
 }
 
@@ -297,18 +297,21 @@ const Driver kQcow2Driver{"qcow2", Driver::Kind::kFormat, kOptions, probe_qcow2,
 
 namespace qcow2 {
 
-Task<Result<void>> Qcow2Node::preallocate(std::string mode, uint64_t from) {
+Task<Result<void>> Qcow2Node::preallocate(std::string mode, uint64_t from, bool behind_shows) {
     const auto alone = co_await map_.lock();
     const uint64_t cluster = h_.cluster_size();
     struct Run {
         uint64_t begin, end;
     };
     std::vector<Run> runs;
-    for (uint64_t at = align_down(from, cluster); at < size_;) {
+    // The last cluster before the growth may show the backing file: then it is not for zeroes.
+    for (uint64_t at = backing_ ? align_up(from, cluster) : align_down(from, cluster); at < size_;) {
         // A cluster that is there already (the last one before the growth) stays.
         auto r = co_await l2_for_write(at);
         if (!r) co_return std::unexpected(r.error());
-        if (entry(*r) != 0) {
+        if (const uint64_t e = entry(*r); (e & ~kZeroFlag) != 0) {
+            const bool ours = (e & kCopied) && !(e & (kCompressed | kZeroFlag)) && !h_.extended_l2();
+            if (at < from && ours && mode != "metadata") runs.push_back({(e & kOffsetMask) + from - at, (e & kOffsetMask) + cluster});
             at += cluster;
             continue;
         }
@@ -322,7 +325,7 @@ Task<Result<void>> Qcow2Node::preallocate(std::string mode, uint64_t from) {
         for (uint64_t i = 0; i < count; ++i) {
             r = co_await l2_for_write(at + i * cluster);
             if (!r) co_return std::unexpected(r.error());
-            set_entry(*r, (host + i * cluster) | kCopied, low_bits(32));
+            set_entry(*r, (host + i * cluster) | kCopied, behind_shows ? 0 : low_bits(32));
         }
         if (!runs.empty() && runs.back().end == host) runs.back().end = host + count * cluster;
         else runs.push_back({host, host + count * cluster});

@@ -188,7 +188,26 @@ Task<Result<void>> Qcow2Node::change_backing(std::optional<std::string> file, st
 Task<Result<void>> Qcow2Node::do_truncate(uint64_t size, std::string_view preallocation) {
     const uint64_t old_size = size_;
     if (auto r = co_await grow_or_shrink(size); !r || preallocation == "off" || size <= old_size) co_return r;
-    co_return co_await preallocate(std::string(preallocation), old_size);
+    co_return co_await preallocate(std::string(preallocation), old_size, false);
+}
+
+/// What is behind `old_size` reads as zeroes after growing to `size`: the rest of the last cluster, whatever lies there, and
+/// what the backing file has there. Before the header says the new size, so that a cut shows nothing of it.
+Task<Result<void>> Qcow2Node::zero_growth(uint64_t old_size, uint64_t size) {
+    const uint64_t first = std::min(size, align_up(old_size, h_.cluster_size()));
+    if (old_size < first) {
+        const uint64_t begin = align_down(old_size, 512);  // whole sectors: ciphers want them
+        std::vector<uint8_t> rest(first - begin);
+        if (auto r = co_await do_read(begin, IoVec(rest)); !r) co_return r;
+        const auto fresh = std::span(rest).subspan(old_size - begin);
+        if (!io::is_zero(fresh)) {
+            std::ranges::fill(fresh, uint8_t{0});
+            if (auto r = co_await do_write(begin, IoVec(rest), {}); !r) co_return r;
+        }
+    }
+    const uint64_t end = backing_ ? std::min(size, backing_->size()) : 0;
+    if (first >= end) co_return Result<void>{};
+    co_return co_await do_write_zeroes(first, end - first, {});
 }
 
 Task<Result<void>> Qcow2Node::grow_or_shrink(uint64_t size) {
@@ -215,16 +234,23 @@ Task<Result<void>> Qcow2Node::grow_or_shrink(uint64_t size) {
         size_ = h_.size = size;
         co_return co_await write_header();
     }
-    const auto alone = co_await map_.lock();
-    const uint64_t needed = (size + h_.l2_reach() - 1) / h_.l2_reach();
+    const uint64_t needed = (size + h_.l2_reach() - 1) / h_.l2_reach(), old_size = size_;
     if (needed * 8 > kMaxL1Bytes) co_return fail(ErrorKind::kInvalidArgument, "The image size is too large for its cluster size", EFBIG);
-    if (auto r = co_await drop_vm_state(); !r) co_return r;
-    if (needed > l1_.size()) {
-        if (auto r = co_await move_l1(needed); !r) co_return r;
-    } else if (auto r = co_await flush_metadata(); !r) {
-        co_return r;
+    {
+        const auto alone = co_await map_.lock();
+        if (auto r = co_await drop_vm_state(); !r) co_return r;
+        if (needed > l1_.size())
+            if (auto r = co_await move_l1(needed); !r) co_return r;
     }
-    size_ = h_.size = size;
+    size_ = size;
+    auto zeroed = co_await zero_growth(old_size, size);
+    const auto alone = co_await map_.lock();
+    if (zeroed) zeroed = co_await flush_metadata();
+    if (!zeroed) {
+        size_ = old_size;
+        co_return zeroed;
+    }
+    h_.size = size;
     co_return co_await write_header();
 }
 

@@ -78,8 +78,9 @@ class Qcow2Node final : public Node {
     [[nodiscard]] std::string_view driver() const noexcept override { return "qcow2"; }
 
     Task<Result<void>> start(const OpenOptions& options);
-    /// Maps every cluster from guest offset `from` on that has none yet; mode: metadata, falloc, full.
-    Task<Result<void>> preallocate(std::string mode, uint64_t from);
+    /// Maps every cluster from guest offset `from` on that has none yet; mode: metadata, falloc, full. They read as zeroes, or
+    /// (extended L2, `behind_shows`) as the backing file.
+    Task<Result<void>> preallocate(std::string mode, uint64_t from, bool behind_shows);
 
     Task<Result<CheckResult>> check(CheckFix fix) override;
     Task<Result<void>> amend(const nlohmann::json& options) override;
@@ -305,6 +306,7 @@ class Qcow2Node final : public Node {
     /// Cuts the file behind its last cluster in use. The caller holds map_ alone.
     Task<Result<void>> shrink_file();
     Task<Result<void>> grow_or_shrink(uint64_t size);
+    Task<Result<void>> zero_growth(uint64_t old_size, uint64_t size);
     // ---- encryption (crypt.cpp): LUKS goes by the place in the file, the legacy AES by the place on the disk
     Task<Result<void>> open_crypt(const OpenOptions& o);
     Task<Result<void>> read_encrypted(uint64_t host, uint64_t guest, const IoVec& into);

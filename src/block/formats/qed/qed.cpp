@@ -200,13 +200,23 @@ class QedNode final : public TwoLevelNode {
         if (size < size_) co_return fail(ErrorKind::kUnsupported, "Shrinking images is currently not supported", ENOTSUP);
         const uint64_t reach = l2_entries_ * h_.cluster, needed = (size + reach - 1) / reach;
         if (size % 512 != 0 || needed > l2_entries_) co_return fail(ErrorKind::kInvalidArgument, "Invalid image size for QED");
+        {
+            const auto alone = co_await map_.lock();
+            if (auto r = co_await flush_tables(); !r) co_return r;
+            if (auto r = co_await read_l1(h_.l1_at, std::max<uint64_t>(needed, l1_.size())); !r) co_return r;
+        }
+        // What the backing file has behind the old end does not show: zeroes go first, so that a cut shows nothing of it either.
+        const uint64_t old = size_, end = backing_ ? std::min(size, backing_->size()) : 0;
+        size_ = size;
+        if (old < end)
+            if (auto r = co_await do_write_zeroes(old, end - old, {}); !r) {
+                size_ = old;
+                co_return r;
+            }
         const auto alone = co_await map_.lock();
         if (auto r = co_await flush_tables(); !r) co_return r;
-        if (auto r = co_await read_l1(h_.l1_at, std::max<uint64_t>(needed, l1_.size())); !r) co_return r;
         h_.size = size;
-        if (auto r = co_await write_header(); !r) co_return r;
-        size_ = size;
-        co_return Result<void>{};
+        co_return co_await write_header();
     }
 
   private:
