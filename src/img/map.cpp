@@ -76,6 +76,7 @@ Task<int> run(Tool& tool, Args& a) {
             if (s->data || s->zero || !n->backing() || at >= n->backing()->size()) break;
         }
         Entry e{.start = at, .length = length, .depth = depth, .present = s->allocated, .zero = s->zero || (!s->data && !s->allocated), .data = s->data, .offset = s->offset, .file = s->offset && s->file != nullptr ? s->file->filename() : ""};
+        if (s->allocated && !s->data && !s->zero) e = {.start = at, .length = length, .depth = depth};  // a peer says no more than "not stored"
         at += length;
         if (current.length != 0 && current.continued_by(e)) {
             current.length += e.length;

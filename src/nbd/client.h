@@ -101,8 +101,9 @@ class Client : public std::enable_shared_from_this<Client> {
         uint32_t type = 0;
         std::vector<uint8_t> data;
     };
-    /// False: the server is of the old kind and has told its export; no options can follow.
-    Task<Result<bool>> greet();
+    /// kOld: the server has told its export, no options can follow. kNew: it knows one option, the export's name.
+    enum class Style : uint8_t { kOld, kNew, kFixedNew };
+    Task<Result<Style>> greet();
     Task<Result<void>> send_option(uint32_t option, std::span<const uint8_t> data);
     Task<Result<OptionAnswer>> answer(uint32_t option);
     /// Sends an option without data: true when acknowledged, false when refused.
@@ -110,7 +111,10 @@ class Client : public std::enable_shared_from_this<Client> {
     Task<Result<void>> secure(const ConnectOptions& o);
     Task<Result<void>> headers(const ConnectOptions& o);
     Task<Result<std::vector<std::pair<uint32_t, std::string>>>> contexts(uint32_t option, const std::string& name, const std::string& query);
-    Task<Result<void>> inform(uint32_t option, const std::string& name, ExportInfo& out);
+    /// INFO or GO; false: the server does not know the option.
+    Task<Result<bool>> inform(uint32_t option, const std::string& name, ExportInfo& out);
+    Task<Result<void>> choose(const std::string& name);
+    Task<Result<void>> negotiate(const ConnectOptions& o);
     Task<Result<void>> handshake(ConnectOptions o);
 
     std::unique_ptr<net::Stream> stream_;

@@ -17,10 +17,10 @@ std::string printable(std::span<const uint8_t> bytes) {
     return s;
 }
 
-Error refusal(uint32_t option, uint32_t type, std::span<const uint8_t> data, const std::string& name) {
+Error refusal(uint32_t option, uint32_t type, std::span<const uint8_t> data) {
     const std::string said = data.empty() ? "" : "\nserver reported: " + printable(data);
     switch (type) {
-        case kRepErrUnknown: return {ErrorKind::kNotFound, "Requested export not available" + (name.empty() ? "" : ": '" + name + "'") + said, EINVAL};
+        case kRepErrUnknown: return {ErrorKind::kNotFound, "Requested export not available" + said, EINVAL};
         case kRepErrTlsRequired: return {ErrorKind::kPermission, "Server requires TLS (name credentials with tls-creds)" + said, EINVAL};
         case kRepErrPolicy: return {ErrorKind::kPermission, "Denied by server for option " + std::to_string(option) + said, EINVAL};
         case kRepErrInvalid: return {ErrorKind::kIo, "Invalid parameters for option " + std::to_string(option) + said, EINVAL};
@@ -33,7 +33,7 @@ constexpr size_t kMostExports = 10000, kMostContexts = 1000, kMostInfos = 100;
 
 }  // namespace
 
-Task<Result<bool>> Client::greet() {
+Task<Result<Client::Style>> Client::greet() {
     uint8_t head[16];
     if (auto r = co_await stream_->read(head, sizeof head); !r) co_return std::unexpected(std::move(r.error()).in("Failed to read initial magic"));
     Reader in(head);
@@ -45,18 +45,17 @@ Task<Result<bool>> Client::greet() {
         Reader more(rest);
         info_.size = more.u64();
         info_.flags = static_cast<uint16_t>(more.u32());
-        co_return false;
+        co_return Style::kOld;
     }
     if (magic != kOptionMagic) co_return std::unexpected(broken("bad server magic received"));
     uint8_t flag_bytes[2];
     if (auto r = co_await stream_->read(flag_bytes, sizeof flag_bytes); !r) co_return std::unexpected(r.error());
     const uint16_t flags = Reader(flag_bytes).u16();
-    if (!(flags & kFixedNewstyle)) co_return fail(ErrorKind::kUnsupported, "The NBD server does not speak the fixed newstyle protocol", EINVAL);
     no_zeroes_ = flags & kNoZeroes;
     Writer w;
     w.u32(flags & (kFixedNewstyle | kNoZeroes));
     if (auto r = co_await stream_->write(w.data()); !r) co_return std::unexpected(r.error());
-    co_return true;
+    co_return flags & kFixedNewstyle ? Style::kFixedNew : Style::kNew;
 }
 
 Task<Result<void>> Client::send_option(uint32_t option, std::span<const uint8_t> data) {
@@ -86,7 +85,7 @@ Task<Result<bool>> Client::agree(uint32_t option) {
     const auto a = co_await answer(option);
     if (!a) co_return std::unexpected(a.error());
     if (a->type == kRepAck && a->data.empty()) co_return true;
-    if (a->type == kRepErrTlsRequired) co_return std::unexpected(refusal(option, a->type, a->data, ""));
+    if (a->type == kRepErrTlsRequired) co_return std::unexpected(refusal(option, a->type, a->data));
     if (a->type & 0x80000000) co_return false;
     co_return std::unexpected(broken("unexpected reply to option " + std::to_string(option)));
 }
@@ -97,7 +96,7 @@ Task<Result<void>> Client::secure(const ConnectOptions& o) {
     if (auto r = co_await send_option(kOptStartTls, {}); !r) co_return r;
     const auto a = co_await answer(kOptStartTls);
     if (!a) co_return std::unexpected(a.error());
-    if (a->type != kRepAck) co_return std::unexpected(refusal(kOptStartTls, a->type, a->data, "").in("Server does not start TLS"));
+    if (a->type != kRepAck) co_return std::unexpected(refusal(kOptStartTls, a->type, a->data).in("Server does not start TLS"));
     io::Reactor& reactor = stream_->reactor();
     auto s = co_await net::start_tls(std::move(stream_), o.tls, o.tls_hostname.empty() ? o.address.host : o.tls_hostname);
     if (!s) {
@@ -141,19 +140,20 @@ Task<Result<std::vector<std::pair<uint32_t, std::string>>>> Client::contexts(uin
     }
 }
 
-Task<Result<void>> Client::inform(uint32_t option, const std::string& name, ExportInfo& out) {
+Task<Result<bool>> Client::inform(uint32_t option, const std::string& name, ExportInfo& out) {
     Writer w;
     w.string(name).u16(option == kOptInfo ? 2 : 1).u16(kInfoBlockSize);
     if (option == kOptInfo) w.u16(kInfoDescription);
-    if (auto r = co_await send_option(option, w.data()); !r) co_return r;
+    if (auto r = co_await send_option(option, w.data()); !r) co_return std::unexpected(r.error());
     bool told = false;
     for (size_t i = 0; i < kMostInfos; ++i) {
         const auto a = co_await answer(option);
         if (!a) co_return std::unexpected(a.error());
-        if (a->type & 0x80000000) co_return std::unexpected(refusal(option, a->type, a->data, name));
+        if (a->type == kRepErrUnsup) co_return false;
+        if (a->type & 0x80000000) co_return std::unexpected(refusal(option, a->type, a->data));
         if (a->type == kRepAck) {
             if (!told) co_return std::unexpected(broken("the export's size was not told"));
-            co_return Result<void>{};
+            co_return true;
         }
         if (a->type != kRepInfo) co_return std::unexpected(broken("unexpected reply to INFO or GO"));
         Reader in(a->data);
@@ -178,14 +178,33 @@ Task<Result<void>> Client::inform(uint32_t option, const std::string& name, Expo
     co_return std::unexpected(broken("too much information about an export"));
 }
 
+// The option of servers that do not know GO; it is answered by the export, or by nothing.
+Task<Result<void>> Client::choose(const std::string& name) {
+    if (auto r = co_await send_option(kOptExportName, std::span(reinterpret_cast<const uint8_t*>(name.data()), name.size())); !r) co_return r;
+    uint8_t head[8 + 2 + 124];
+    if (auto r = co_await stream_->read(head, no_zeroes_ ? 10 : sizeof head); !r) co_return std::unexpected(std::move(r.error()).in("Failed to read export length"));
+    Reader in(head);
+    info_.size = in.u64();
+    info_.flags = in.u16();
+    co_return Result<void>{};
+}
+
 Task<Result<void>> Client::handshake(ConnectOptions o) {
-    const auto modern = co_await greet();
-    if (!modern) co_return std::unexpected(modern.error());
-    if (!*modern) {
-        if (o.tls) co_return fail(ErrorKind::kUnsupported, "Server does not support STARTTLS", EINVAL);
+    const auto style = co_await greet();
+    if (!style) co_return std::unexpected(style.error());
+    info_.name = o.export_name;
+    if (*style != Style::kFixedNew && o.tls) co_return fail(ErrorKind::kUnsupported, "Server does not support STARTTLS", EINVAL);
+    if (*style == Style::kNew) co_return co_await choose(o.export_name);
+    if (*style == Style::kOld) {
         if (!o.export_name.empty()) co_return fail(ErrorKind::kUnsupported, "Server does not support non-empty export names", EINVAL);
         co_return Result<void>{};
     }
+    auto r = co_await negotiate(o);
+    if (!r) (void)co_await send_option(kOptAbort, {});  // a server that waits for more would call it a broken connection
+    co_return r;
+}
+
+Task<Result<void>> Client::negotiate(const ConnectOptions& o) {
     if (auto r = co_await secure(o); !r) co_return r;
     if (auto r = co_await headers(o); !r) co_return r;
     if (structured_ && !o.context.empty()) {
@@ -197,9 +216,10 @@ Task<Result<void>> Client::handshake(ConnectOptions o) {
                 context_id_ = id;
             }
     }
-    auto r = co_await inform(kOptGo, o.export_name, info_);
-    info_.name = o.export_name;
-    co_return r;
+    const auto informed = co_await inform(kOptGo, o.export_name, info_);
+    if (!informed) co_return std::unexpected(informed.error());
+    if (!*informed) co_return co_await choose(o.export_name);
+    co_return Result<void>{};
 }
 
 Task<Result<std::shared_ptr<Client>>> Client::start(std::unique_ptr<net::Stream> stream, ConnectOptions o) {
@@ -220,9 +240,10 @@ Task<Result<std::vector<ExportInfo>>> Client::list(io::Reactor& reactor, Connect
     auto s = co_await net::connect_to(reactor, o.address, o.timeout);
     if (!s) co_return std::unexpected(s.error());
     const std::shared_ptr<Client> c(new Client(std::move(*s)));
-    const auto modern = co_await c->greet();
-    if (!modern) co_return std::unexpected(modern.error());
-    if (!*modern) co_return std::vector{c->info_};
+    const auto style = co_await c->greet();
+    if (!style) co_return std::unexpected(style.error());
+    if (*style == Style::kNew) co_return fail(ErrorKind::kUnsupported, "The NBD server does not speak the fixed newstyle protocol: it lists no exports", EINVAL);
+    if (*style == Style::kOld) co_return std::vector{c->info_};
     if (auto r = co_await c->secure(o); !r) co_return std::unexpected(r.error());
     if (auto r = co_await c->headers(o); !r) co_return std::unexpected(r.error());
     std::vector<ExportInfo> out;
@@ -231,7 +252,7 @@ Task<Result<std::vector<ExportInfo>>> Client::list(io::Reactor& reactor, Connect
         const auto a = co_await c->answer(kOptList);
         if (!a) co_return std::unexpected(a.error());
         if (a->type == kRepAck) break;
-        if (a->type & 0x80000000) co_return std::unexpected(refusal(kOptList, a->type, a->data, ""));
+        if (a->type & 0x80000000) co_return std::unexpected(refusal(kOptList, a->type, a->data));
         if (a->type != kRepServer || out.size() >= kMostExports) co_return std::unexpected(broken("malformed list of exports"));
         Reader in(a->data);
         ExportInfo e;

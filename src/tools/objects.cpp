@@ -197,7 +197,10 @@ block::Task<Result<block::NodePtr>> open_image(block::Graph& graph, ImageOptions
         co_return co_await graph.open_tree(std::move(o));
     }
     general();
-    co_return co_await graph.open(i.name, i.format, std::move(o));
+    auto node = co_await graph.open(i.name, i.format, std::move(o));
+    // A format's error begins with the name, which the caller's message already says.
+    if (const std::string own = i.name + ": "; !node && node.error().message.starts_with(own)) node.error().message.erase(0, own.size());
+    co_return node;
 }
 
 }  // namespace myna::tools

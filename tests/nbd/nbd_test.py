@@ -23,7 +23,7 @@ import time
 from support import SEED, expect, finish, folder, need, run, same, server
 
 BIN = pathlib.Path(sys.argv[1])
-NBD, IO = BIN / "myna-nbd", BIN / "myna-io"
+NBD, IO, IMG = BIN / "myna-nbd", BIN / "myna-io", BIN / "myna-img"
 MIB = 1 << 20
 
 
@@ -192,6 +192,7 @@ def test_client(d, rng):
     kit = ["nbdkit", "-f", "-U", sock]
     servers = [("qemu-nbd", ["qemu-nbd", "-t", "-f", "raw", "-k", sock, raw]), ("myna-nbd", [NBD, "-t", "-f", "raw", "-k", sock, raw]), ("nbdkit", [*kit, "file", raw]),
                ("nbdkit without structured replies", [*kit, "--no-sr", "file", raw]), ("nbdkit old style", [*kit, "-o", "file", raw]),
+               ("nbdkit that knows one option", [*kit, "--mask-handshake=0", "file", raw]), ("nbdkit that sends no zeroes", [*kit, "--mask-handshake=2", "file", raw]),
                ("nbdkit without zero and trim", [*kit, "--filter=nozero", "--filter=nocache", "file", raw]),
                ("nbdkit with 4 KiB blocks", [*kit, "--filter=blocksize-policy", "file", raw, "blocksize-minimum=4096", "blocksize-preferred=4096", "blocksize-maximum=1M"])]
     for name, command in servers:
@@ -222,6 +223,16 @@ def test_client(d, rng):
         for name, wanted in ((f"nbd+unix:///other?socket={sock}", "export"), (f"nbd+unix:///exp?socket={sock}x", "No such file"), ("nbd+unix:///x", "socket"), ("nbd://", "host")):
             done = run(IO, "-c", "length", name, check=False)
             expect(done.returncode == 1 and wanted in done.stderr, f"{name}: {done}")
+    # A dirty bitmap looked at through "map", and one that is not there.
+    run("qemu-img", "bitmap", "--add", "-g", "64k", d / "q", "b")
+    run("qemu-io", "-c", "write -P 8 2M 128k", "-c", "write -P 8 5M 1k", d / "q")
+    with server(sock, "qemu-nbd", "-t", "-r", "-f", "qcow2", "-B", "b", "-k", sock, d / "q"):
+        for context in ("qemu:dirty-bitmap:b", "base:allocation"):
+            words = ["map", "--output=json", "--image-opts", f"driver=nbd,server.type=unix,server.path={sock},x-dirty-bitmap={context}"]
+            expect(run(IMG, *words).stdout == run("qemu-img", *words).stdout, f"map of {context}")
+        words[-1] = words[-1].replace("base:allocation", "qemu:dirty-bitmap:c")
+        done = run(IMG, *words, check=False)
+        expect(done.returncode == 1 and "requested x-dirty-bitmap qemu:dirty-bitmap:c not found" in done.stderr, f"no such bitmap: {done}")
     # A server that goes away: an error without patience, none with it.
     command = ["qemu-nbd", "-t", "-f", "raw", "-k", sock, raw]
     for delay in (0, 10):

@@ -68,6 +68,10 @@ class NbdNode final : public Node {
             if (Clock::now() >= deadline) co_return std::unexpected(c.error());
             co_await reactor_.sleep(std::chrono::milliseconds(200));
         }
+        if (options_.context != ConnectOptions().context && !client_->has_context()) {
+            co_await client_->disconnect();
+            co_return fail(ErrorKind::kNotFound, "requested x-dirty-bitmap " + options_.context + " not found", EINVAL);
+        }
         const auto& info = client_->info();
         size_ = info.size;
         read_only_ = o.read_only;

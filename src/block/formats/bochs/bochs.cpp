@@ -44,7 +44,9 @@ class BochsNode final : public BlockMapNode {
         catalog_ = le32(&(*h)[72]);
         const uint64_t bitmap = le32(&(*h)[76]), extent = le32(&(*h)[80]);
         if (catalog_ > 0x100000) co_return corrupt("Catalog size is too large");
-        if (!std::has_single_bit(extent) || extent < kSector || extent > 0x800000) co_return corrupt("Extent size " + std::to_string(extent) + " is impossible");
+        if (extent < kSector) co_return corrupt("Extent size must be at least 512");
+        if (extent > 0x800000) co_return corrupt("Extent size " + std::to_string(extent) + " is too large");
+        if (!std::has_single_bit(extent)) co_return corrupt("Extent size " + std::to_string(extent) + " is not a power of two");
         if (bitmap == 0 || bitmap > 0x100000 || bitmap * 8 < extent / kSector) co_return corrupt("Bitmap size " + std::to_string(bitmap) + " is impossible");
         if (size_ > catalog_ * extent) co_return corrupt("Catalog size is too small for this disk size");
         if (catalog_at_ % 4 != 0 || catalog_at_ < 512 || catalog_at_ + catalog_ * 4 > file_->size()) co_return corrupt("the catalog is outside the file");

@@ -17,7 +17,7 @@ using namespace formats;
 namespace {
 
 constexpr std::string_view kMagic = "#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n";
-constexpr uint64_t kTableAt = 136, kMaxBlock = 64 << 20;
+constexpr uint64_t kTableAt = 136, kMaxBlock = 64 << 20, kMostBlocks = UINT32_MAX / 8;
 
 class CloopNode final : public BlockMapNode {
   public:
@@ -35,6 +35,7 @@ class CloopNode final : public BlockMapNode {
         if (block_bytes_ == 0) co_return corrupt("block_size cannot be zero");
         if (block_bytes_ % 512 != 0) co_return corrupt("block_size " + std::to_string(block_bytes_) + " must be a multiple of 512");
         if (block_bytes_ > kMaxBlock) co_return corrupt("block_size " + std::to_string(block_bytes_) + " must be 64 MB or less");
+        if (count_ > kMostBlocks) co_return corrupt("n_blocks " + std::to_string(count_) + " must be " + std::to_string(kMostBlocks) + " or less");
         if (kTableAt + (count_ + 1) * 8 > file_->size()) co_return corrupt("the file ends inside the table of blocks");
         size_ = count_ * block_bytes_;
         co_return Result<void>{};

@@ -69,8 +69,9 @@ std::vector<uint8_t> digest(int hash, std::span<const uint8_t> bytes) {
 Result<std::vector<uint8_t>> pbkdf2(int hash, std::span<const uint8_t> password, std::span<const uint8_t> salt, uint64_t iterations, size_t bytes) {
     start();
     std::vector<uint8_t> out(bytes);
-    if (password.empty()) return fail(ErrorKind::kInvalidArgument, "an empty password cannot be used for encryption");
-    if (const auto e = gcry_kdf_derive(password.data(), password.size(), GCRY_KDF_PBKDF2, hash, salt.data(), salt.size(), iterations, bytes, out.data()); e != 0)
+    // An empty password is one too, for libgcrypt if it is not null.
+    const void* const bytes_of_password = password.empty() ? "" : static_cast<const void*>(password.data());
+    if (const auto e = gcry_kdf_derive(bytes_of_password, password.size(), GCRY_KDF_PBKDF2, hash, salt.data(), salt.size(), iterations, bytes, out.data()); e != 0)
         return gcrypt_error("PBKDF2", e);
     return out;
 }

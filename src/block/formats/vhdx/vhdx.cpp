@@ -205,7 +205,7 @@ Task<Result<void>> VhdxNode::start(const OpenOptions& o) {
     if (auto r = co_await read_headers(); !r) co_return r;
     if (header_.log != Guid{} && header_.log_bytes != 0) {
         if (read_only_)
-            co_return fail(ErrorKind::kPermission, "VHDX image file '" + filename_ + "' opened read-only, but contains a log that needs to be replayed\nTo replay the log, run:\n 'check -r all " + filename_ + "'", EPERM);
+            co_return fail(ErrorKind::kPermission, "VHDX image file '" + filename_ + "' opened read-only, but contains a log that needs to be replayed\nTo replay the log, run:\nmyna-img check -r all '" + filename_ + "'", EPERM);
         if (auto r = co_await replay_log(*file_, header_, filename_); !r) co_return r;
         // The log counts no more; then everything is read as it is now.
         header_.log = Guid{};

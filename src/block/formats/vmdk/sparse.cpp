@@ -80,6 +80,8 @@ Task<Result<void>> SparseExtent::start_hosted(std::vector<uint8_t> h) {
     if (capacity > kMaxSectors) co_return corrupt("capacity of " + std::to_string(capacity) + " sectors is too large");
     if (!is_power(grain) || grain < 8 || grain > 0x20000) co_return corrupt("Invalid granularity, image may be corrupt");
     if (entries_ == 0 || entries_ > 512) co_return corrupt("L2 table size too big: " + std::to_string(entries_) + " entries");
+    if (const uint64_t overhead = le64(&h[kOverhead]); overhead > file_->size() / kSector)
+        co_return corrupt("File truncated, expecting at least " + std::to_string(overhead > kMaxSectors ? overhead : overhead * kSector) + (overhead > kMaxSectors ? " sectors" : " bytes"));
     block_bytes_ = grain * kSector;
     size_ = capacity * kSector;
     descriptor_at = le64(&h[kDescOffset]) * kSector;

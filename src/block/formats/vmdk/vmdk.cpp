@@ -384,12 +384,17 @@ Task<Result<void>> make_extent(Graph& graph, const CreateOptions& o, const std::
     co_return co_await (*file)->close();
 }
 
+// 2^24 grain tables: what SparseExtent reads as a directory.
+constexpr uint64_t kMostSparseSectors = uint64_t{16 << 20} * kGrainSectors * kTableEntries;
+
 Task<Result<void>> create_vmdk(Graph& graph, const CreateOptions& o) {
     auto w = wanted(o);
     if (!w) co_return std::unexpected(w.error());
     const uint64_t sectors = (o.size + kSector - 1) / kSector;
     if (o.size == 0) co_return fail(ErrorKind::kInvalidArgument, "a vmdk image of 0 bytes cannot be: VMware's formats have no empty extents");
-    if (!w->split() && !w->flat() && sectors >= uint64_t{1} << 32) co_return fail(ErrorKind::kInvalidArgument, "a sparse vmdk extent is limited to 2 TiB; use subformat=twoGbMaxExtentSparse or a flat one");
+    // A sparse extent may stand for more than the 2 TiB that its grains can take; then it fills up, as its writes will say.
+    if (!w->split() && !w->flat() && sectors > kMostSparseSectors)
+        co_return fail(ErrorKind::kInvalidArgument, fmt::format("a sparse vmdk extent is limited to {} TiB; use subformat=twoGbMaxExtentSparse or a flat one", kMostSparseSectors >> 31));
     uint32_t parent_cid = kNoParent, cid = 0;
     if (o.backing_file) {
         OpenOptions open;

@@ -134,6 +134,13 @@ class VpcNode final : public BlockMapNode {
     }
     Task<Result<void>> load(uint64_t block) override { return bat_.load(bat_at_ + block * 4); }
 
+    // Where there is no parent, nothing is behind: an unused block of the image itself is zero.
+    Task<Result<Extent>> do_block_status(uint64_t offset, uint64_t length) override {
+        auto e = co_await BlockMapNode::do_block_status(offset, length);
+        if (e && e->zero && type_ != kDifferencing) e->allocated = true;
+        co_return e;
+    }
+
     Task<Result<uint64_t>> partial_run(uint64_t block, uint64_t within, uint64_t length, bool& here) override {
         auto p = co_await place(block);
         if (!p) co_return std::unexpected(p.error());
@@ -193,7 +200,6 @@ class VpcNode final : public BlockMapNode {
         auto h = co_await read_bytes(*file_, at, kHeader);
         if (!h) co_return std::unexpected(h.error());
         if (!std::equal(h->begin(), h->begin() + 8, "cxsparse")) co_return corrupt("the dynamic disk header is missing");
-        if (be32(&(*h)[36]) != checksum(*h, 36)) co_return corrupt("the checksum of the dynamic disk header is incorrect");
         bat_at_ = be64(&(*h)[16]);
         entries_ = be32(&(*h)[28]);
         block_bytes_ = be32(&(*h)[32]);
@@ -202,6 +208,7 @@ class VpcNode final : public BlockMapNode {
         if (entries_ > kMaxEntries) co_return corrupt("Too many blocks");
         if (size_ > entries_ * block_bytes_) co_return corrupt("Page table too small");
         if (bat_at_ % kSector != 0 || bat_at_ < kFooter || bat_at_ > file_->size() || entries_ * 4 > file_->size() - bat_at_) co_return corrupt("the block table is outside the file");
+        if (!read_only_ && be32(&(*h)[36]) != checksum(*h, 36)) co_return corrupt("the checksum of the dynamic disk header is incorrect: the image can only be read");
         if (type_ == kDifferencing && !o.no_backing) co_return co_await open_parent(*h, o);
         co_return Result<void>{};
     }

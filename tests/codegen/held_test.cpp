@@ -1,4 +1,5 @@
-// Flags that EFLAGS still hold: what one use turns them into must not mislead the next.
+// What a register still holds must not mislead its next use: EFLAGS that one use turned into another form, the upper
+// half of a floating-point constant.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -45,6 +46,27 @@ TEST(Flags, AreWhatTheOperationLeftAlsoAfterTheyWereSaved) {
             ASSERT_TRUE(f) << f.error().message;
             EXPECT_EQ(compare_runs(host, *f, rng, 50), "") << text;
         }
+    }
+}
+
+// A double constant, of which a float and then that float with zeroes above is asked.
+TEST(Constants, OfMoreBitsThanAreAskedForAreNotTakenToBeZeroAbove) {
+    std::mt19937_64 rng(test::seed_or_random());
+    x64::Options o;
+    o.host = host_without("");
+    HostRunner host(o);
+    for (const char* constant : {"0x400921fb54442d18", "0x54442d18", "0"}) {
+        const std::string text = std::string("%k = const.f64 ") + constant + R"(
+%w = vzext.v128 %k
+%l = vlow.f32 %w
+%y = vzext.v128 %l
+set v0, %y
+set v1, %w
+exit 0x1004
+)";
+        const auto f = ir::parse(text, toy_guest());
+        ASSERT_TRUE(f) << f.error().message;
+        EXPECT_EQ(compare_runs(host, *f, rng, 5), "") << text;
     }
 }
 
