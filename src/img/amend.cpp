@@ -40,6 +40,7 @@ int help(const Tool& tool, const std::string& format) {
 Task<int> run(Tool& tool, Args& a) {
     const auto given = a.all("options");
     if (given.empty()) co_return tool.usage("Must specify options (-o)");
+    if (!takes_options(tool, given)) co_return 1;
     if (asks_for_help(given) && a.has("format")) co_return help(tool, a.get("format"));
     if (a.rest.size() != 1) co_return tool.error("Expecting one image file name");
     const NodePtr node = co_await open_image(tool, {.name = a.rest[0], .format = a.get("format"), .image_opts = a.has("image-opts"), .writable = true, .cache = a.get("cache", "writeback")});

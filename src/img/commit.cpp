@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 
 #include "block/graph/chain.h"
 #include "img/parallel.h"
@@ -15,12 +16,26 @@ constexpr uint64_t kChunk = 1 << 20;
 constexpr Option kOptions[] = {kOptFormat, kOptImageOpts, {'b', "base", "FILE", "commit down to this image of the chain (implies -d)"}, {'d', "drop", "", "do not empty the image afterwards"},
                                {'r', "rate-limit", "RATE", "bytes per second"}, kOptCache, kOptProgress, kOptQuiet, kOptObject};
 
-/// Steps from `top` down to the image called `base` (empty: the next one); 0 when there is none.
+/// The one file that `name` stands for, as `image` names others; empty where there is none.
+std::string real_path(const std::string& image, const std::string& name) {
+    std::error_code ec;
+    const auto path = std::filesystem::canonical(Graph::resolve_backing(image, name), ec);
+    return ec ? std::string() : path.string();
+}
+
+/// Steps from `top` down to the image called `base` (empty: the next one); 0 when there is none. Relative names are as
+/// the image right above would write them.
 unsigned depth_of(Node& top, const std::string& base) {
     if (base.empty()) return top.backing() ? 1 : 0;
     unsigned depth = 1;
-    for (Node* n = &top; n->backing(); n = n->backing().get(), ++depth)
-        if (n->backing()->filename() == base || n->backing_name() == base) return depth;
+    for (Node* n = &top; n->backing(); n = n->backing().get(), ++depth) {
+        const std::string written = n->backing_name().value_or(""), below = n->backing()->filename();
+        if (base == written || base == below) {
+            if (base.starts_with('/') || base.find(':') != std::string::npos || real_path(n->filename(), base) == real_path("", below)) return depth;
+        } else if (const std::string path = real_path(n->filename(), base); !path.empty() && path == real_path("", below)) {
+            return depth;
+        }
+    }
     return 0;
 }
 
@@ -87,7 +102,7 @@ Task<int> run(Tool& tool, Args& a) {
         Progress progress(a.has("progress") && !a.has("quiet"));
         auto r = co_await copy_down(*top, *base, rate, progress);
         if (r && !a.has("drop") && base_name.empty()) r = co_await top->make_empty();
-        if (!r) code = tool.error(r.error());
+        if (!r) code = tool.error("Block job failed: " + reason(r.error()));
         else progress.finish();
     }
     if (auto r = co_await top->close(); !r && code == 0) code = tool.error(r.error());

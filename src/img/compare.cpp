@@ -29,7 +29,10 @@ struct Comparison {
     } known_a, known_b;            // what the disks are made of from `at` on
     uint64_t mismatch = UINT64_MAX;
     bool status_mismatch = false;
-    int failed = 0;                // exit code of a failure
+    int failed = 0;                // exit code of the first failure
+    uint64_t failed_at = 0;
+    std::string failed_in;         // the image's name as given
+    std::string name_a, name_b;
     io::Mutex next;
 
     Comparison(Node& x, Node& y, bool s, Progress& p) : a(x), b(y), strict(s), progress(p), next(x.reactor()) {
@@ -55,6 +58,14 @@ Task<Result<uint64_t>> look(Node& n, Comparison::Known& k, uint64_t at, uint64_t
     co_return std::min(k.end, end) - at;
 }
 
+/// Notes where it went wrong; of failures at several places the first one counts.
+void note(Comparison& c, int code, uint64_t at, const Node& in) {
+    if (c.failed != 0 && c.failed_at <= at) return;
+    c.failed = code;
+    c.failed_at = at;
+    c.failed_in = &in == &c.a ? c.name_a : c.name_b;
+}
+
 /// The next stretch that has to be looked at; length 0 at the end.
 Task<Result<Piece>> next_piece(Comparison& c) {
     const auto alone = co_await c.next.lock();
@@ -62,9 +73,9 @@ Task<Result<Piece>> next_piece(Comparison& c) {
         Piece p{.offset = c.at};
         if (c.at < c.end) {
             auto long_a = co_await look(c.a, c.known_a, c.at, c.end);
-            if (!long_a) co_return std::unexpected(long_a.error());
+            if (!long_a) co_return note(c, 3, c.at, c.a), std::unexpected(long_a.error());
             auto long_b = co_await look(c.b, c.known_b, c.at, c.end);
-            if (!long_b) co_return std::unexpected(long_b.error());
+            if (!long_b) co_return note(c, 3, c.at, c.b), std::unexpected(long_b.error());
             p.length = std::min(*long_a, *long_b);
             const block::ChainExtent *x = &c.known_a.extent, *y = &c.known_b.extent;
             if (c.strict && (x->data != y->data || x->zero != y->zero || x->allocated != y->allocated || x->compressed != y->compressed)) {
@@ -79,7 +90,7 @@ Task<Result<Piece>> next_piece(Comparison& c) {
             Node& longer = c.a.size() > c.b.size() ? c.a : c.b;
             Comparison::Known& known = &longer == &c.a ? c.known_a : c.known_b;
             auto length = co_await look(longer, known, c.at, c.whole);
-            if (!length) co_return std::unexpected(length.error());
+            if (!length) co_return note(c, 3, c.at, longer), std::unexpected(length.error());
             p.length = *length;
             (&longer == &c.a ? p.read_a : p.read_b) = !known.extent.zero && known.extent.data;
         }
@@ -111,17 +122,15 @@ Task<Result<void>> worker(Comparison& c) {
     const Buffer x(c.chunk), y(c.chunk);
     for (;;) {
         auto p = co_await next_piece(c);
-        if (!p) {
-            c.failed = 3;
-            co_return std::unexpected(p.error());
-        }
+        if (!p) co_return std::unexpected(p.error());
         if (p->length == 0) co_return Result<void>{};
         Result<void> r;
+        Node* from = &c.a;
         const IoVec into_x(x.data(), p->length), into_y(y.data(), p->length);
         if (p->read_a) r = co_await c.a.read(p->offset, into_x);
-        if (r && p->read_b) r = co_await c.b.read(p->offset, into_y);
+        if (r && p->read_b) r = co_await (from = &c.b)->read(p->offset, into_y);
         if (!r) {
-            c.failed = 4;
+            note(c, 4, p->offset, *from);
             co_return r;
         }
         uint64_t same = p->length;
@@ -160,14 +169,18 @@ Task<int> run(Tool& tool, Args& a) {
             co_return 1;
         }
         Comparison c(*nodes[0], *nodes[1], strict, progress);
+        c.name_a = a.rest[0];
+        c.name_b = a.rest[1];
         Parallel all(tool.reactor);
         for (unsigned i = 0; i < kWorkers; ++i) all.start(worker(c));
         const auto r = co_await all.wait();
+        if (!quiet && nodes[0]->size() != nodes[1]->size() && (r || c.mismatch != UINT64_MAX ? c.mismatch : c.failed_at) >= c.end) std::printf("Warning: Image size mismatch!\n");
         if (c.mismatch == UINT64_MAX && !r) {
-            tool.error(r.error());
+            if (c.failed == 3) tool.error("Sector allocation test failed for " + c.failed_in + ": " + r.error().message);
+            else tool.error(text("Error while reading offset %llu of %s: %s", static_cast<unsigned long long>(c.failed_at), c.failed_in.c_str(),
+                                 reason(r.error()).c_str()));
             co_return c.failed;
         }
-        if (!quiet && nodes[0]->size() != nodes[1]->size() && (c.mismatch >= c.end)) std::printf("Warning: Image size mismatch!\n");
         if (c.mismatch != UINT64_MAX) {
             if (!quiet) {
                 if (c.status_mismatch) std::printf("Strict mode: Offset %llu block status mismatch!\n", static_cast<unsigned long long>(c.mismatch));

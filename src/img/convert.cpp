@@ -86,6 +86,11 @@ Task<Result<Piece>> next_piece(Conversion& c) {
         if (c.at >= c.extent_end) {
             // With a backing file behind the target, only what the top layer has is copied.
             auto e = co_await block::status_above(n, c.target_backed ? n.backing().get() : nullptr, within, p.length);
+            // Up to the damage the map is good.
+            while (!e && c.salvage && p.length > kSector) {
+                p.length = std::max(kSector, p.length / 2 / kSector * kSector);
+                e = co_await block::status_above(n, c.target_backed ? n.backing().get() : nullptr, within, p.length);
+            }
             if (e) {
                 c.extent = *e;
                 c.extent_at = c.at;
@@ -97,6 +102,7 @@ Task<Result<Piece>> next_piece(Conversion& c) {
         if (!s) {
             if (!c.salvage) co_return std::unexpected(std::move(s.error()).in(text("error while reading block status at offset %llu", static_cast<unsigned long long>(c.at))));
             p.length = std::min<uint64_t>(p.length, kSector);  // the map is damaged here: the next sector may be readable
+            if (!c.quiet) c.tool.warning(text("error while reading block status at offset %llu: %s", static_cast<unsigned long long>(c.at), reason(s.error()).c_str()));
         } else {
             const block::ChainExtent& e = c.extent;
             p.length = c.extent_end - c.at;
@@ -149,7 +155,7 @@ Task<Result<void>> read_piece(Conversion& c, Piece p, uint8_t* into) {
             for (uint64_t at = 0; at < length; at += kSector) {
                 const IoVec sector(into + done + at, std::min(kSector, length - at));
                 if (auto one = co_await n.read(within + at, sector); !one) {
-                    if (!c.quiet) c.tool.warning(text("error while reading offset %llu: %s", static_cast<unsigned long long>(p.offset + done + at), one.error().message.c_str()));
+                    if (!c.quiet) c.tool.warning(text("error while reading offset %llu: %s", static_cast<unsigned long long>(p.offset + done + at), reason(one.error()).c_str()));
                     sector.fill(0);
                 }
             }
@@ -305,18 +311,11 @@ Task<Result<void>> copy_bitmaps(Conversion& c, bool skip_broken) {
     co_return Result<void>{};
 }
 
-/// "snapshot.id=1,snapshot.name=x" or the id or name itself.
-std::string snapshot_name(const std::string& given) {
-    if (!given.starts_with("snapshot.")) return given;
-    const json o = creation_options({given});
-    if (o.contains("snapshot.id")) return o["snapshot.id"].get<std::string>();
-    return o.value("snapshot.name", "");
-}
-
 Task<int> run(Tool& tool, Args& a) {
     const bool skip_create = a.has("no-create"), compressed = a.has("compress");
     const std::string format = a.get("target-format", "raw");
     const auto given = a.all("options");
+    if (!takes_options(tool, given)) co_return 1;
     if (asks_for_help(given)) co_return print_creation_help(tool, format, a.rest.size() > 1 ? std::optional(a.rest.back()) : std::nullopt);
     uint64_t min_sparse = 4096, parallel = kDefaultParallel, rate = 0;
     if (const auto s = a.find("sparse-size")) {
@@ -337,10 +336,12 @@ Task<int> run(Tool& tool, Args& a) {
     if (a.has("image-opts") && a.has("format")) co_return tool.error("--image-opts and --format are mutually exclusive");
     if (a.has("oob") && a.has("resume")) co_return tool.error("--resume needs writes in order: it cannot be used with -W");
     if (compressed && a.has("copy-range-offloading")) co_return tool.error("Cannot enable copy offloading when -c is used");
+    if (a.has("salvage") && a.has("copy-range-offloading")) co_return tool.error("Cannot use copy offloading in salvaging mode");
     if (a.has("sparse-size") && a.has("copy-range-offloading")) co_return tool.error("Cannot enable copy offloading when -S is used");
     if (a.has("target-image-opts") && !skip_create) co_return tool.error("--target-image-opts requires use of -n flag");
     if (a.has("skip-broken-bitmaps") && !a.has("bitmaps")) co_return tool.error("Use of --skip-broken-bitmaps requires --bitmaps");
     if (a.has("target-is-zero") && !skip_create) co_return tool.error("--target-is-zero requires use of -n flag");
+    if (skip_create && !given.empty()) co_return tool.error("-o has no effect when skipping image creation");
     if (a.rest.size() < 2) co_return tool.error("Must specify image file name");
     const std::string out = a.rest.back();
     const std::vector<std::string> in(a.rest.begin(), a.rest.end() - 1);
@@ -364,7 +365,9 @@ Task<int> run(Tool& tool, Args& a) {
     }
     if (const auto snapshot = a.find("snapshot")) {
         if (in.size() > 1) co_return tool.error("No support for concatenating multiple snapshot");
-        if (auto r = co_await c.sources[0]->snapshot_open(snapshot_name(*snapshot)); !r)
+        const auto name = snapshot_argument(tool, *snapshot);
+        if (!name) co_return 1;
+        if (auto r = co_await c.sources[0]->snapshot_open(*name); !r)
             co_return tool.error(r.error().kind == ErrorKind::kNotFound ? "Failed to load snapshot: Can't find snapshot" : "Failed to load snapshot: " + r.error().message);
         c.total = c.sources[0]->size();
     }
@@ -421,6 +424,10 @@ Task<int> run(Tool& tool, Args& a) {
             co_return tool.error(out + ": error while converting " + format + ": " + r.error().message);
     }
     Wanted wanted{.name = out, .format = a.has("target-image-opts") ? "" : skip_create && !a.has("target-format") ? "raw" : format, .image_opts = a.has("target-image-opts"), .writable = true, .cache = cache};
+    // Keys that the new image is made with open it, too: "encrypt.key-secret" or "key-secret".
+    for (const auto& [key, value] : options.items())
+        if (key == "key-secret") wanted.options[key] = value;
+        else if (key.ends_with(".key-secret")) wanted.options[key.substr(0, key.rfind('.'))]["key-secret"] = value;
     c.target = co_await open_image(tool, wanted);
     if (!c.target) co_return 1;
     if (c.target->size() < c.total) co_return tool.error("output file is smaller than input file");

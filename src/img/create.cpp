@@ -1,4 +1,5 @@
 // create: a new, empty image.
+#include <cerrno>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -78,6 +79,7 @@ Task<Result<void>> create_image(Tool& tool, NewImage w) {
     block::CreateOptions c;
     c.backing_file = option("backing_file");
     c.backing_format = option("backing_fmt");
+    if (w.backing && w.backing->empty()) co_return bad("Expected backing file name, got empty string");
     if (c.backing_file && *c.backing_file == w.filename)
         co_return bad("Error: Trying to create an image with the same filename as the backing file");
     if (c.backing_file && !w.trust_backing) {
@@ -95,11 +97,14 @@ Task<Result<void>> create_image(Tool& tool, NewImage w) {
         std::printf("Formatting '%s', %s\n", w.filename.c_str(), listed(*d, w.options).c_str());
         std::fflush(stdout);
     }
-    c.filename = w.filename.starts_with("file:") ? w.filename.substr(5) : w.filename;
+    c.filename = w.filename;
     c.size = (*w.size + 511) / 512 * 512;
     c.options = w.options;
     for (const char* k : {"size", "backing_file", "backing_fmt"}) c.options.erase(k);
-    co_return co_await tool.graph.create(w.format, std::move(c));
+    auto created = co_await tool.graph.create(w.format, std::move(c));
+    if (!created && created.error().sys_errno == EFBIG)
+        co_return fail(ErrorKind::kInvalidArgument, "The image size is too large for file format '" + w.format + "'" + (has_option(*d, "cluster_size") ? " (try using a larger cluster size)" : ""), EFBIG);
+    co_return created;
 }
 
 namespace {
@@ -115,6 +120,7 @@ Task<int> run(Tool& tool, Args& a) {
     NewImage w;
     w.format = a.get("format", "raw");
     const auto given = a.all("options");
+    if (!takes_options(tool, given)) co_return 1;
     if (asks_for_help(given)) co_return print_creation_help(tool, w.format, a.rest.empty() ? std::nullopt : std::optional(a.rest[0]));
     if (a.rest.empty()) co_return tool.usage("Expecting image file name");
     if (a.rest.size() > 2) co_return tool.usage("Unexpected argument: " + a.rest[2]);

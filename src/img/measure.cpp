@@ -15,7 +15,10 @@ constexpr Option kOptions[] = {kOptFormat, kOptImageOpts, {'O', "target-format",
 
 Task<int> run(Tool& tool, Args& a) {
     const auto as_json = wants_json(tool, a);
-    if (!as_json) co_return 1;
+    if (!as_json || !takes_options(tool, a.all("options"))) co_return 1;
+    std::optional<std::string> snapshot;
+    if (const auto s = a.find("snapshot"))
+        if (!(snapshot = snapshot_argument(tool, *s))) co_return 1;
     std::optional<uint64_t> size;
     if (const auto s = a.find("size")) {
         size = size_argument(tool, *s, "image size");
@@ -24,7 +27,7 @@ Task<int> run(Tool& tool, Args& a) {
     if (a.rest.size() > 1) co_return tool.error("At most one filename argument is allowed.");
     if (a.rest.empty()) {
         for (const char* k : {"format", "image-opts", "force-share", "snapshot"})
-            if (a.has(k)) co_return tool.error("--image-opts, -f, and -l can only be used with a filename argument.");
+            if (a.has(k)) co_return tool.error("--image-opts, -f, and -l require a filename argument.");
         if (!size) co_return tool.error("Either --size N or one filename must be specified.");
     } else if (size) {
         co_return tool.error("--size N cannot be used together with a filename.");
@@ -51,7 +54,7 @@ Task<int> run(Tool& tool, Args& a) {
     if (!a.rest.empty()) {
         source = co_await open_image(tool, {.name = a.rest[0], .format = a.get("format"), .image_opts = a.has("image-opts"), .force_share = a.has("force-share")});
         if (!source) co_return 1;
-        if (const auto snapshot = a.find("snapshot"))
+        if (snapshot)
             if (auto r = co_await source->snapshot_open(*snapshot); !r) co_return tool.error("Failed to load snapshot: " + r.error().message);
     }
     if (d->measure == nullptr) co_return tool.error("Block driver '" + format + "' does not support size measurement");

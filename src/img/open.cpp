@@ -1,6 +1,9 @@
 // Opening images as the options of a command say, secrets, and the values of -o.
 #include <algorithm>
+#include <cctype>
+#include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -109,7 +112,7 @@ bool set_cache_mode(OpenOptions& o, std::string_view mode) {
 
 Task<NodePtr> open_image(Tool& tool, Wanted w) {
     OpenOptions o;
-    o.options = json::object();
+    o.options = std::move(w.options);
     o.read_only = !w.writable;
     o.force_share = w.force_share;
     o.no_backing = w.no_backing;
@@ -153,17 +156,29 @@ Task<NodePtr> open_image(Tool& tool, Wanted w) {
     co_return *r;
 }
 
+namespace {
+
+/// The items of "a=b,c=d,,e": what stands between single commas, a doubled comma for one.
+std::vector<std::string> items_of(std::string_view list) {
+    std::vector<std::string> out;
+    for (size_t at = 0; at < list.size(); ++at) {
+        std::string item;
+        for (; at < list.size(); ++at) {
+            if (list[at] != ',') item += list[at];
+            else if (at + 1 < list.size() && list[at + 1] == ',') item += list[at++];
+            else break;
+        }
+        out.push_back(std::move(item));
+    }
+    return out;
+}
+
+}  // namespace
+
 json creation_options(const std::vector<std::string>& given) {
     json out = json::object();
     for (const std::string& g : given) {
-        for (size_t at = 0; at <= g.size();) {
-            std::string item;
-            for (; at < g.size(); ++at) {
-                if (g[at] != ',') item += g[at];
-                else if (at + 1 < g.size() && g[at + 1] == ',') item += g[at++];
-                else break;
-            }
-            ++at;
+        for (const std::string& item : items_of(g)) {
             if (item.empty()) continue;
             const size_t eq = item.find('=');
             if (eq == std::string::npos) out[item.starts_with("no") && item != "nocow" ? item.substr(2) : item] = item.starts_with("no") && item != "nocow" ? "off" : "on";
@@ -173,11 +188,32 @@ json creation_options(const std::vector<std::string>& given) {
     return out;
 }
 
-bool asks_for_help(const std::vector<std::string>& given) {
+bool takes_options(const Tool& tool, const std::vector<std::string>& given) {
     for (const std::string& g : given) {
-        const std::string padded = "," + g + ",";
-        if (padded.find(",help,") != std::string::npos || padded.find(",?,") != std::string::npos) return true;
+        // A comma at an edge is half of a pair, or belongs to a list that was cut.
+        const size_t last = g.find_last_not_of(',');
+        const size_t commas = last == std::string::npos ? g.size() : g.size() - last - 1;
+        if (!g.empty() && (g[0] == ',' || commas % 2 != 0)) return tool.error("Invalid option list: " + g), false;
     }
+    return true;
+}
+
+std::optional<std::string> snapshot_argument(const Tool& tool, const std::string& given) {
+    if (!given.starts_with("snapshot.")) return given;
+    const json o = creation_options({given});
+    for (const auto& [key, value] : o.items())
+        if (key != "snapshot.id" && key != "snapshot.name") {
+            tool.error("Invalid parameter '" + key + "'");
+            tool.error("Failed in parsing snapshot param '" + given + "'");
+            return std::nullopt;
+        }
+    return o.contains("snapshot.id") ? o["snapshot.id"].get<std::string>() : o.value("snapshot.name", "");
+}
+
+bool asks_for_help(const std::vector<std::string>& given) {
+    for (const std::string& g : given)
+        for (const std::string& item : items_of(g))
+            if (item == "help" || item == "?") return true;
     return false;
 }
 
@@ -258,8 +294,15 @@ Result<void> check_creation_options(const block::Driver& format, json& options) 
                 return fail(ErrorKind::kInvalidArgument, "Parameter '" + key + "' expects a non-negative number below 2^64\nOptional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.");
             value = std::to_string(bytes);
         }
-        if (info->type == T::kNumber && (v.empty() || v.find_first_not_of("0123456789") != std::string::npos))
-            return fail(ErrorKind::kInvalidArgument, "Parameter '" + key + "' expects a number");
+        if (info->type == T::kNumber) {
+            // As C has them: 0x10, 020, and -1 for the largest.
+            char* end = nullptr;
+            errno = 0;
+            const unsigned long long number = std::strtoull(v.c_str(), &end, 0);
+            if (v.empty() || *end != 0 || std::isspace(static_cast<unsigned char>(v[0])) != 0) return fail(ErrorKind::kInvalidArgument, "Parameter '" + key + "' expects a number");
+            if (errno == ERANGE) return fail(ErrorKind::kInvalidArgument, "Value '" + v + "' is too large for parameter '" + key + "'");
+            value = std::to_string(number);
+        }
     }
     return {};
 }

@@ -17,6 +17,8 @@ std::span<const Command* const> all_commands() noexcept {
     return all;
 }
 
+std::string reason(const Error& e) { return e.sys_errno != 0 ? std::strerror(e.sys_errno) : e.message; }
+
 std::string text(const char* format, ...) {
     va_list a, b;
     va_start(a, format);

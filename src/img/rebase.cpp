@@ -64,9 +64,13 @@ Task<Result<void>> copy_difference(Node& image, Node* before, Node* after, bool 
             const uint64_t part = std::min(n - done, cluster - (at + done) % cluster);
             if (std::memcmp(x.data() + done, y.data() + done, part) != 0) {
                 Result<void> r;
+                bool stored = false;
                 if (io::is_zero({x.data() + done, part})) {
                     r = co_await image.write_zeroes(at + done, part);
-                } else {
+                    // Where nothing is behind the image yet, zeroes may have been left out: then they are written out.
+                    if (auto e = co_await image.block_status(at + done, part); r && e) stored = e->allocated && e->length >= part;
+                }
+                if (r && !stored) {
                     const IoVec v(x.data() + done, part);
                     const bool whole = (at + done) % cluster == 0 && (part == cluster || at + done + part == image.size());
                     r = co_await image.write(at + done, v, {.compressed = compressed && whole});

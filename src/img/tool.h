@@ -87,6 +87,8 @@ std::span<const Command* const> all_commands() noexcept;
 /// The program: gives the exit code.
 int main_program(int argc, char** argv);
 
+/// What the host says of an error ("Input/output error"), where it said something; else the message.
+std::string reason(const Error& e);
 /// printf into a string.
 [[gnu::format(printf, 1, 2)]] std::string text(const char* format, ...);
 
@@ -124,6 +126,7 @@ struct Wanted {
     bool quiet = false;
     std::string cache = "writeback";
     unsigned writable_backing = 0;
+    nlohmann::json options = nlohmann::json::object();  // of the driver, beside the name
 };
 /// Opens an image, says what is wrong, gives null then.
 Task<NodePtr> open_image(Tool& tool, Wanted wanted);
@@ -131,7 +134,11 @@ Task<NodePtr> open_image(Tool& tool, Wanted wanted);
 bool set_cache_mode(OpenOptions& o, std::string_view mode);
 /// "a=b,c=d,,e" (values of -o, given once or more) as an options object; "help" and "?" are left as keys.
 nlohmann::json creation_options(const std::vector<std::string>& given);
+/// Whether the values of -o are lists; says which is not.
+[[nodiscard]] bool takes_options(const Tool& tool, const std::vector<std::string>& given);
 [[nodiscard]] bool asks_for_help(const std::vector<std::string>& given);
+/// "snapshot.id=1,snapshot.name=x", or the id or name itself, as id or name; nullopt after a message.
+std::optional<std::string> snapshot_argument(const Tool& tool, const std::string& given);
 /// The list of `-o help`.
 int print_creation_help(const Tool& tool, std::string_view format, const std::optional<std::string>& filename);
 /// Checks and normalises the values of -o against the format's (and the protocol's) options.

@@ -9,8 +9,7 @@ namespace myna::img {
 SizeError parse_size(std::string_view s, uint64_t& out, uint64_t max) {
     const std::string z(s);
     if (z.empty() || std::isspace(static_cast<unsigned char>(z[0])) != 0) return SizeError::kSyntax;
-    const bool negative = z[0] == '-';
-    const char* begin = z.c_str() + (negative || z[0] == '+');
+    const char* begin = z.c_str() + (z[0] == '+');
     const bool hex = begin[0] == '0' && (begin[1] == 'x' || begin[1] == 'X');
     if (begin[0] < '0' || begin[0] > '9') {
         if (begin[0] != '.') return SizeError::kSyntax;
@@ -34,7 +33,6 @@ SizeError parse_size(std::string_view s, uint64_t& out, uint64_t max) {
         shift = static_cast<unsigned>(10 * i);
     }
     if (fraction != 0 && shift == 0) return SizeError::kSyntax;  // no parts of bytes
-    if (negative && (whole != 0 || fraction != 0)) return SizeError::kRange;
     if (shift != 0 && whole > UINT64_MAX >> shift) return SizeError::kRange;
     out = (whole << shift) + static_cast<uint64_t>(std::llround(fraction * std::ldexp(1.0, static_cast<int>(shift))));
     return out > max ? SizeError::kRange : SizeError::kNone;

@@ -274,6 +274,26 @@ def growing_shows_zeroes(folder):
     expect("failed" not in out, f"what was cut off is back: {out}")
 
 
+def rebase_keeps_zeroes(folder):
+    """Behind version 2 and qed images that had nothing behind them, qemu-img lets the new backing file show."""
+    behind = folder / "behind.raw"
+    behind.write_bytes(b"\7" * (512 << 10))
+    for name, kind, options in (("v2.qcow2", "qcow2", ["-o", "compat=0.10"]), ("d.qed", "qed", [])):
+        image = folder / name
+        run("qemu-img", "create", "-f", kind, *options, image, "512k")
+        run("qemu-io", "-f", kind, "-c", "write -P 2 0 128k", image)
+        code, _, err = run(TOOL, "rebase", "-f", kind, "-b", behind, "-F", "raw", image)
+        expect(code == 0, f"{name}: {err}")
+        code, out, _ = run("qemu-io", "-f", kind, "-c", "read -P 2 0 128k", "-c", "read -P 0 128k 384k", image)
+        expect(code == 0 and "failed" not in out, f"{name}: {out}")
+    image = folder / "shrunk.qcow2"
+    run("qemu-img", "create", "-f", "qcow2", "-o", "compat=0.10", "-b", behind, "-F", "raw", image, "512k")
+    code, _, err = run(TOOL, "resize", "--shrink", image, "128k")
+    expect(code == 0 and run(TOOL, "resize", image, "512k")[0] == 0, f"shrinking: {err}")
+    out = run("qemu-io", "-c", "read -P 7 0 128k", "-c", "read -P 0 128k 384k", image)[1]
+    expect("failed" not in out, f"shrunk and grown: {out}")
+
+
 def progress_by_signal(folder):
     raw = folder / "disk.raw"
     random_disk(raw, 8, 3)
@@ -293,7 +313,7 @@ def main():
     parser.add_argument("--only", default="")
     a = parser.parse_args()
     TOOL = a.program.resolve()
-    for test in (resuming, compacting, growing, importing, in_use, leaks_repaired, growing_shows_zeroes, progress_by_signal):
+    for test in (resuming, compacting, growing, importing, in_use, leaks_repaired, growing_shows_zeroes, rebase_keeps_zeroes, progress_by_signal):
         if a.only in test.__name__:
             with tempfile.TemporaryDirectory(prefix="myna-img-") as folder:
                 test(pathlib.Path(folder))

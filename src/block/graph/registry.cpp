@@ -25,7 +25,7 @@
 namespace myna::block {
 
 std::span<const Driver* const> all_drivers() noexcept {
-    static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kNbdDriver, &kHttpDriver, &kHttpsDriver,
+    static constexpr std::array drivers{&kFileDriver, &kHostDeviceDriver, &kHostCdromDriver, &kNbdDriver, &kHttpDriver, &kHttpsDriver,
                                         &kFtpDriver,  &kFtpsDriver, &kSshDriver, &kNullCoDriver, &kNullAioDriver, &kRawDriver, &kQcow2Driver, &kVdiDriver,
                                         &kVmdkDriver, &kVhdxDriver,       &kVpcDriver,  &kLuksDriver,  &kQcowDriver,
                                         &kQedDriver,  &kParallelsDriver,  &kBochsDriver, &kCloopDriver, &kDmgDriver,

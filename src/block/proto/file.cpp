@@ -96,18 +96,26 @@ class FileNode final : public Node {
     [[nodiscard]] std::string_view driver() const noexcept override { return device_ ? "host_device" : "file"; }
 
     Result<void> start(const std::string& name, const OpenOptions& o) {
-        filename_ = name;
+        // A name like "a:b.img" must not be read as a URL by whoever uses it again.
+        filename_ = name.find(':') < name.find('/') ? "./" + name : name;
         read_only_ = o.read_only;
         no_flush_ = o.unsafe_cache;
         cached_ = !o.direct && !o.writethrough;
         if (device_) {
+            struct stat st {};
+            if (fstat(fd_, &st) != 0) return fail_errno(errno, "Could not get size of '" + name + "'");
+            if (!S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode)) return fail(ErrorKind::kInvalidArgument, "'host_device' driver requires '" + name + "' to be either a character or block device", EINVAL);
             uint64_t bytes = 0;
-            if (ioctl(fd_, BLKGETSIZE64, &bytes) != 0) return fail_errno(errno, "Could not get size of '" + name + "'");
+            if (ioctl(fd_, BLKGETSIZE64, &bytes) != 0) {
+                const off_t end = lseek(fd_, 0, SEEK_END);  // /dev/null has an end, too
+                if (end < 0) return fail_errno(errno, "Could not get size of '" + name + "'");
+                bytes = static_cast<uint64_t>(end);
+            }
             size_ = bytes;
         } else {
             struct stat st {};
             if (fstat(fd_, &st) != 0) return fail_errno(errno, "Could not get size of '" + name + "'");
-            if (S_ISDIR(st.st_mode)) return fail(ErrorKind::kInvalidArgument, "Could not open '" + name + "': Is a directory", EISDIR);
+            if (!S_ISREG(st.st_mode)) return fail(ErrorKind::kInvalidArgument, "'file' driver requires '" + name + "' to be a regular file", EINVAL);
             size_ = static_cast<uint64_t>(st.st_size);
         }
         if (o.direct) {
@@ -344,6 +352,8 @@ std::string lock_holder(const std::string& path) {
 }
 
 const Driver kFileDriver{"file", Driver::Kind::kProtocol, kFileOptions, nullptr, open_file, create_file, nullptr, false, false};
+// A CD-ROM drive is read like any other device; trays and changes of disks are not looked at.
+const Driver kHostCdromDriver{"host_cdrom", Driver::Kind::kProtocol, {}, nullptr, open_device, nullptr, nullptr, false, false};
 const Driver kHostDeviceDriver{"host_device", Driver::Kind::kProtocol, {}, nullptr, open_device, nullptr, nullptr, false, false};
 
 }  // namespace myna::block

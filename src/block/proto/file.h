@@ -10,7 +10,7 @@
 namespace myna::block {
 
 extern const Driver kFileDriver;
-extern const Driver kHostDeviceDriver;
+extern const Driver kHostDeviceDriver, kHostCdromDriver;
 
 /// Who holds a lock that conflicts with writing `path`: "process 1234 (qemu-system-x86)", or "" when unknown or nobody.
 std::string lock_holder(const std::string& path);

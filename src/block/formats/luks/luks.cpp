@@ -83,7 +83,7 @@ class LuksNode final : public Node {
         h_ = std::move(*h);
         if (h_.payload_sector == 0 || h_.payload_bytes() > file_->size()) co_return fail(ErrorKind::kCorrupt, filename_ + ": the payload is outside the file; detached headers are not supported", EINVAL);
         size_ = align_down(file_->size() - h_.payload_bytes(), 512);
-        if (o.no_io && !o.options.contains("key-secret")) co_return Result<void>{};
+        if (o.no_io) co_return Result<void>{};
         auto password = secret_of(graph_, o.options, "key-secret");
         if (!password) co_return std::unexpected(password.error());
         auto key = co_await unlock(*file_, 0, h_, *password);

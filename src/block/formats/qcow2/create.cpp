@@ -109,7 +109,7 @@ Result<Wanted> wanted(const CreateOptions& o) {
     }
     const uint64_t reach = w.h.l2_reach();
     w.h.l1_entries = static_cast<uint32_t>(std::min<uint64_t>((o.size + reach - 1) / reach, UINT32_MAX));
-    if (uint64_t{w.h.l1_entries} * 8 > kMaxL1Bytes) return bad("The image size is too large (try using a larger cluster size)");
+    if (uint64_t{w.h.l1_entries} * 8 > kMaxL1Bytes) return fail(ErrorKind::kInvalidArgument, "The image size is too large (try using a larger cluster size)", EFBIG);
     return w;
 }
 
@@ -237,7 +237,8 @@ Task<Result<MeasureResult>> measure_qcow2(Graph& graph, uint64_t size, Node* sou
             at += e->length;
         }
     }
-    if (w->preallocation == "full" || w->preallocation == "falloc") needed = all;
+    // How much of what a backing file has is the same is not known: the worst case.
+    if (w->preallocation == "full" || w->preallocation == "falloc" || (source != nullptr && o.backing_file)) needed = all;
     uint64_t luks = 0;
     if (h.crypt == Crypt::kLuks) {
         auto wants = crypto::luks_wanted(o, "encrypt.");

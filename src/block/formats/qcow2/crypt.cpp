@@ -26,7 +26,7 @@ Task<Result<void>> Qcow2Node::open_crypt(const OpenOptions& o) {
         luks_ = std::make_unique<crypto::LuksHeader>(std::move(*luks));
     }
     const auto options = o.options.value("encrypt", nlohmann::json::object());
-    if ((o.no_io || o.check) && !options.contains("key-secret")) co_return Result<void>{};
+    if (o.no_io || (o.check && !options.contains("key-secret"))) co_return Result<void>{};
     auto password = crypto::secret_of(graph_, options, "key-secret");
     if (!password && password.error().kind == ErrorKind::kInvalidArgument) co_return fail(ErrorKind::kInvalidArgument, "Parameter 'encrypt.key-secret' is required for cipher");
     if (!password) co_return std::unexpected(password.error());

@@ -295,15 +295,17 @@ Task<Result<uint64_t>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) 
 
 // ---- zeroes and discards
 
-/// Whole clusters become zeroes (or, with `unmap`, unallocated where that reads the same).
-Task<Result<void>> Qcow2Node::zero_clusters(uint64_t offset, uint64_t length, bool unmap) {
+/// Whole clusters become zeroes (or, with `unmap`, unallocated where that reads the same). `cut`: nobody reads them any more.
+Task<Result<void>> Qcow2Node::zero_clusters(uint64_t offset, uint64_t length, bool unmap, bool cut) {
     const uint64_t cluster = h_.cluster_size();
     const auto range = co_await claim(offset, align_up(offset + length, cluster), true);
     const auto alone = co_await map_.lock();
     for (uint64_t at = offset; at < offset + length; at += cluster) {
         const uint64_t l1_index = at / h_.l2_reach();
-        const bool backed = backing_ && at < backing_->size();
-        if ((l1_[l1_index] & kOffsetMask) == 0 && !backed) {
+        // Zeroes that are wanted as such, and those in front of a file that is not open, are stored even where nothing is behind.
+        const bool backed = backing_ ? at < backing_->size() : !h_.backing_file.empty();
+        const bool stored = backed || (!unmap && h_.version >= 3);
+        if ((l1_[l1_index] & kOffsetMask) == 0 && !stored) {
             // Nothing there and nothing behind: a whole table's reach reads as zeroes already.
             at = std::min(align_up(at + 1, h_.l2_reach()), offset + length) - cluster;
             if ((at & (cluster - 1)) != 0) at = align_down(at, cluster);
@@ -313,7 +315,7 @@ Task<Result<void>> Qcow2Node::zero_clusters(uint64_t offset, uint64_t length, bo
         if (!r) co_return std::unexpected(r.error());
         const uint64_t e = entry(*r), bm = bitmap(*r);
         const bool none = h_.extended_l2() ? e == 0 && bm == 0 : e == 0;
-        if (none && !backed) continue;
+        if (none && !stored) continue;
         const uint64_t zeroes = low_bits(32) << 32;
         const bool in_place = (e & kCopied) && !(e & kCompressed) && !unmap;
         if (data_file_ && raw_data_file()) {
@@ -321,7 +323,7 @@ Task<Result<void>> Qcow2Node::zero_clusters(uint64_t offset, uint64_t length, bo
             continue;
         }
         if (h_.version < 3) {
-            if (backed) co_return fail(ErrorKind::kUnsupported, filename_ + ": version 2 images have no zero clusters", ENOTSUP);
+            if (backed && !cut) co_return fail(ErrorKind::kUnsupported, filename_ + ": version 2 images have no zero clusters", ENOTSUP);
             set_entry(*r, 0, 0);
             free_entry(e);
             continue;
@@ -340,7 +342,7 @@ Task<Result<void>> Qcow2Node::do_write_zeroes(uint64_t offset, uint64_t length, 
     const uint64_t cluster = h_.cluster_size();
     const uint64_t end = offset + length;
     uint64_t first = align_up(offset, cluster), last = end == size_ ? align_up(end, cluster) : align_down(end, cluster);
-    if (first >= last || (h_.version < 3 && backing_)) co_return co_await Node::do_write_zeroes(offset, length, flags);
+    if (first >= last || (h_.version < 3 && (backing_ || !h_.backing_file.empty()))) co_return co_await Node::do_write_zeroes(offset, length, flags);
     if (first > offset)
         if (auto r = co_await Node::do_write_zeroes(offset, first - offset, flags); !r) co_return r;
     if (auto r = co_await zero_clusters(first, last - first, flags.may_unmap); !r) co_return r;
@@ -357,7 +359,7 @@ Task<Result<void>> Qcow2Node::do_discard(uint64_t offset, uint64_t length) {
     const uint64_t first = align_up(offset, cluster), end = offset + length;
     const uint64_t last = end == size_ ? align_up(end, cluster) : align_down(end, cluster);
     if (first >= last) co_return Result<void>{};
-    if (h_.version < 3 && backing_) co_return Result<void>{};  // what is behind would show through
+    if (h_.version < 3 && (backing_ || !h_.backing_file.empty())) co_return Result<void>{};  // what is behind would show through
     co_return co_await zero_clusters(first, last - first, true);
 }
 

@@ -227,7 +227,7 @@ Task<Result<void>> Qcow2Node::grow_or_shrink(uint64_t size) {
     if (size < size_) {
         const uint64_t cut = align_up(size, h_.cluster_size());
         if (cut < size_)
-            if (auto r = co_await zero_clusters(cut, align_up(size_, h_.cluster_size()) - cut, true); !r) co_return r;
+            if (auto r = co_await zero_clusters(cut, align_up(size_, h_.cluster_size()) - cut, true, true); !r) co_return r;
         const auto alone = co_await map_.lock();
         if (auto r = co_await drop_vm_state(); !r) co_return r;
         if (auto r = co_await flush_metadata(); !r) co_return r;

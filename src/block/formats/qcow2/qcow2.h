@@ -253,7 +253,7 @@ class Qcow2Node final : public Node {
     Task<Result<void>> write_piece(uint64_t offset, const IoVec& from);
     /// Returns how many bytes it wrote; 0 when the first cluster can be written in place by now.
     Task<Result<uint64_t>> write_new(uint64_t offset, const IoVec& from);
-    Task<Result<void>> zero_clusters(uint64_t offset, uint64_t length, bool unmap);
+    Task<Result<void>> zero_clusters(uint64_t offset, uint64_t length, bool unmap, bool cut = false);
     /// [offset, offset + length) is about to change: enabled bitmaps note it.
     Task<Result<void>> mark_dirty(uint64_t offset, uint64_t length);
 
