@@ -17,15 +17,21 @@ std::string printable(std::span<const uint8_t> bytes) {
     return s;
 }
 
+/// "7 (go)": the option as the protocol's documents call it.
+std::string named(uint32_t option) {
+    static constexpr const char* kNames[] = {nullptr, "export name", "abort", "list", "peek export", "starttls", "info", "go", "structured reply", "list meta context", "set meta context", "extended headers"};
+    return std::to_string(option) + (option < std::size(kNames) && kNames[option] != nullptr ? std::string(" (") + kNames[option] + ")" : "");
+}
+
 Error refusal(uint32_t option, uint32_t type, std::span<const uint8_t> data) {
     const std::string said = data.empty() ? "" : "\nserver reported: " + printable(data);
     switch (type) {
         case kRepErrUnknown: return {ErrorKind::kNotFound, "Requested export not available" + said, EINVAL};
-        case kRepErrTlsRequired: return {ErrorKind::kPermission, "Server requires TLS (name credentials with tls-creds)" + said, EINVAL};
-        case kRepErrPolicy: return {ErrorKind::kPermission, "Denied by server for option " + std::to_string(option) + said, EINVAL};
-        case kRepErrInvalid: return {ErrorKind::kIo, "Invalid parameters for option " + std::to_string(option) + said, EINVAL};
-        case kRepErrShutdown: return {ErrorKind::kIo, "Server shutting down before option " + std::to_string(option) + said, EINVAL};
-        default: return {ErrorKind::kIo, "Server refused option " + std::to_string(option) + " with error " + std::to_string(type & 0x7fffffff) + said, EINVAL};
+        case kRepErrTlsRequired: return {ErrorKind::kPermission, "TLS negotiation required before option " + named(option) + "\nDid you forget a valid tls-creds?" + said, EINVAL};
+        case kRepErrPolicy: return {ErrorKind::kPermission, "Denied by server for option " + named(option) + said, EINVAL};
+        case kRepErrInvalid: return {ErrorKind::kIo, "Invalid parameters for option " + named(option) + said, EINVAL};
+        case kRepErrShutdown: return {ErrorKind::kIo, "Server shutting down before option " + named(option) + said, EINVAL};
+        default: return {ErrorKind::kIo, "Server refused option " + named(option) + " with error " + std::to_string(type & 0x7fffffff) + said, EINVAL};
     }
 }
 
@@ -96,7 +102,7 @@ Task<Result<void>> Client::secure(const ConnectOptions& o) {
     if (auto r = co_await send_option(kOptStartTls, {}); !r) co_return r;
     const auto a = co_await answer(kOptStartTls);
     if (!a) co_return std::unexpected(a.error());
-    if (a->type != kRepAck) co_return std::unexpected(refusal(kOptStartTls, a->type, a->data).in("Server does not start TLS"));
+    if (a->type != kRepAck) co_return std::unexpected(refusal(kOptStartTls, a->type, a->data));
     io::Reactor& reactor = stream_->reactor();
     auto s = co_await net::start_tls(std::move(stream_), o.tls, o.tls_hostname.empty() ? o.address.host : o.tls_hostname);
     if (!s) {

@@ -185,12 +185,16 @@ class TlsStream final : public Stream {
             if (const char* user = gnutls().psk_server_get_username(session_)) peer->psk_user = user;
         if (p.x509 == nullptr || (p.server && !p.verify_peer)) return {};
         unsigned status = 0;
-        const int e = gnutls().certificate_verify_peers3(session_, !p.server && p.verify_peer && !hostname.empty() ? hostname.c_str() : nullptr, &status);
+        // Whose certificate it must be has to be known: any that the authority signed would do otherwise.
+        if (!p.server && p.verify_peer && hostname.empty()) return fail(ErrorKind::kPermission, "No hostname for certificate validation", EACCES);
+        const int e = gnutls().certificate_verify_peers3(session_, !p.server && p.verify_peer ? hostname.c_str() : nullptr, &status);
         if (e != 0) return std::unexpected(tls_error(e, "Verify failed"));
         if (status != 0 && p.verify_peer) {
             gnutls_datum_t text{};
             std::string why = "The certificate is not trusted";
-            if (gnutls().certificate_verification_status_print(status, GNUTLS_CRT_X509, &text, 0) == 0) {
+            if (status & GNUTLS_CERT_SIGNER_NOT_FOUND) why = "The certificate hasn't got a known issuer";
+            else if (status & GNUTLS_CERT_UNEXPECTED_OWNER) why = "Certificate does not match the hostname " + hostname;
+            else if (gnutls().certificate_verification_status_print(status, GNUTLS_CRT_X509, &text, 0) == 0) {
                 why = reinterpret_cast<const char*>(text.data);
                 (*gnutls().free)(text.data);
                 while (!why.empty() && why.back() == ' ') why.pop_back();

@@ -294,6 +294,38 @@ def rebase_keeps_zeroes(folder):
     expect("failed" not in out, f"shrunk and grown: {out}")
 
 
+def targets_of_fixed_size(folder):
+    """New images on a block device and on an export, over what was there before."""
+    raw, old = folder / "disk.raw", folder / "old"
+    random_disk(raw, 16, 5)  # half of it at most is data: as qcow2 it fits into its own size
+
+    def into(place):
+        for kind in ("qcow2", "raw"):
+            code, _, err = run(TOOL, "convert", "-f", "raw", "-O", kind, raw, place)
+            expect(code == 0, f"{place} as {kind}: {err}")
+            out = run("qemu-img", "compare", "-f", "raw", "-F", kind, raw, place)[1]
+            expect("identical" in out, f"{place} as {kind}: {out}")
+        code, _, err = run(TOOL, "create", "-f", "qcow2", place, "1G")
+        expect(code == 0 and run("qemu-img", "check", "-f", "qcow2", place)[0] == 0, f"an empty image on {place}: {err}")
+        out = run("qemu-io", "-f", "qcow2", "-c", "read -P 0 0 1G", place)[1]
+        expect("failed" not in out, f"an empty image on {place} is not empty: {out}")
+        expect(run(TOOL, "create", "-f", "raw", place, "1G")[0] != 0, f"{place} is not as large as that")
+
+    old.write_bytes(random.Random(6).randbytes(16 << 20))
+    socket = folder / "s"
+    server = subprocess.Popen(["qemu-nbd", "-f", "raw", "-k", socket, "-t", old])
+    while not socket.exists():
+        time.sleep(0.05)
+    into(f"nbd+unix:///?socket={socket}")
+    server.terminate()
+    server.wait()
+    old.write_bytes(random.Random(7).randbytes(16 << 20))
+    code, device, _ = run("losetup", "-f", "--show", old) if shutil.which("losetup") else (1, "", "")
+    if code == 0:  # only root may
+        into(device.strip())
+        run("losetup", "-d", device.strip())
+
+
 def progress_by_signal(folder):
     raw = folder / "disk.raw"
     random_disk(raw, 8, 3)
@@ -313,7 +345,7 @@ def main():
     parser.add_argument("--only", default="")
     a = parser.parse_args()
     TOOL = a.program.resolve()
-    for test in (resuming, compacting, growing, importing, in_use, leaks_repaired, growing_shows_zeroes, rebase_keeps_zeroes, progress_by_signal):
+    for test in (resuming, compacting, growing, importing, in_use, leaks_repaired, growing_shows_zeroes, rebase_keeps_zeroes, targets_of_fixed_size, progress_by_signal):
         if a.only in test.__name__:
             with tempfile.TemporaryDirectory(prefix="myna-img-") as folder:
                 test(pathlib.Path(folder))

@@ -333,6 +333,14 @@ def test_tls(d, rng):
                 process.wait(20)
     with server(sock, "nbdkit", "-f", "-U", sock, "--tls=require", f"--tls-psk={psk}/keys.psk", "file", raw):
         run(IO, *key("client"), "--image-opts", "-r", "-c", "read -q 0 4M", f"driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={sock},file.tls-creds=t")
+    # Over a socket of this machine nobody knows whose certificate it must be, unless it is said.
+    with server(sock, "qemu-nbd", "-t", "-f", "raw", "-k", sock, *x509("server"), "--tls-creds", "t", raw):
+        opts = f"driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={sock},file.tls-creds=t"
+        done = run(IO, *x509("client"), "--image-opts", "-r", "-c", "read -q 0 4M", opts, check=False)
+        expect(done.returncode == 1 and "No hostname for certificate validation" in done.stderr, f"a certificate of anybody: {done}")
+        run(IO, *x509("client"), "--image-opts", "-r", "-c", "read -q 0 4M", opts + ",file.tls-hostname=localhost")
+        done = run(IO, *x509("client"), "--image-opts", "-r", "-c", "read -q 0 4M", opts + ",file.tls-hostname=example.org", check=False)
+        expect(done.returncode == 1 and "does not match the hostname example.org" in done.stderr, f"a certificate of another host: {done}")
     done = run(NBD, *x509("client"), "--tls-creds", "t", "-f", "raw", raw, check=False)
     expect(done.returncode == 1 and "endpoint" in done.stderr, f"client credentials for a server: {done}")
 

@@ -231,7 +231,7 @@ class FileNode final : public Node {
     }
     Task<Result<void>> do_truncate(uint64_t size, std::string_view preallocation) override {
         if (device_) {
-            if (size > size_) co_return fail(ErrorKind::kUnsupported, "Cannot grow device files");
+            if (size > size_) co_return fail(ErrorKind::kNoSpace, "Cannot grow device files", ENOSPC);
             co_return Result<void>{};
         }
         const uint64_t old = size_;
@@ -296,6 +296,17 @@ Task<Result<NodePtr>> open_device(Graph& graph, const OpenOptions& o) { return o
 Task<Result<void>> create_file(Graph& graph, const CreateOptions& o) {
     const int fd = ::open(o.filename.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0) co_return fail_errno(errno, "Could not create '" + o.filename + "'");
+    struct stat st {};
+    if (fstat(fd, &st) == 0 && S_ISBLK(st.st_mode)) {
+        // A device is what it is: large enough or not. Its first sector must not say that it is an image of another kind.
+        FileNode device(graph.reactor(), fd, true);
+        if (auto r = device.start(o.filename, {}); !r) co_return r;
+        if (device.size() < o.size) co_return fail(ErrorKind::kNoSpace, "Cannot grow device files", ENOSPC);
+        std::vector<uint8_t> zeroes(std::min<uint64_t>(512, device.size()));
+        auto r = co_await device.write(0, IoVec(zeroes));
+        if (r) r = co_await device.flush();
+        co_return r;
+    }
     // Locked before it is cut: an image in use must survive the attempt.
     if (auto r = lock_file(fd, o.filename, {.perm = Perm::kWrite | Perm::kResize, .shared = 0}); !r) {
         ::close(fd);

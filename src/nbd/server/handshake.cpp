@@ -5,6 +5,7 @@
 #include "nbd/server/session.h"
 
 #include <algorithm>
+#include <cstdio>
 
 namespace myna::nbd {
 
@@ -94,7 +95,9 @@ Task<Result<bool>> Session::handshake() {
         Result<void> done;
         if (server_.tls && !tls_done_ && option != kOptStartTls) {
             if (option == kOptExportName) co_return fail(ErrorKind::kPermission, "client asked for an export without TLS");
-            done = co_await refuse(option, kRepErrTlsRequired, "TLS must be started first");
+            char why[64];
+            std::snprintf(why, sizeof why, "Option 0x%x not permitted before TLS", option);
+            done = co_await refuse(option, kRepErrTlsRequired, why);
         } else {
             switch (option) {
                 case kOptExportName: {

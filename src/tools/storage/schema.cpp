@@ -18,6 +18,9 @@ struct DriverRow {
 constexpr DriverRow kDrivers[] = {
     {"file", "filename:str ?locking:auto|on|off ?aio:threads|native|io_uring"},
     {"host_device", "filename:str ?locking:auto|on|off ?aio:threads|native|io_uring"},
+    {"host_cdrom", "filename:str ?locking:auto|on|off ?aio:threads|native|io_uring"},
+    {"null-co", "?size:int ?latency-ns:int ?read-zeroes:bool"},
+    {"null-aio", "?size:int ?latency-ns:int ?read-zeroes:bool"},
     {"nbd", "server:SocketAddress ?export:str ?tls-creds:str ?tls-hostname:str ?reconnect-delay:int ?open-timeout:int"},
     {"http", MYNA_URL " ?cookie:str ?cookie-secret:str"},
     {"https", MYNA_URL " ?cookie:str ?cookie-secret:str ?sslverify:bool"},

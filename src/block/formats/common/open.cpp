@@ -44,7 +44,11 @@ Task<Result<NodePtr>> create_file(Graph& graph, const CreateOptions& o) {
     if (const auto it = o.options.find("nocow"); it != o.options.end()) below.options["nocow"] = *it;
     if (auto r = co_await graph.create_protocol(below); !r) co_return std::unexpected(r.error());
     OpenOptions open;
-    co_return co_await graph.open_protocol(o.filename, open);
+    auto node = co_await graph.open_protocol(o.filename, open);
+    // A new file reads as zeroes; what a device holds from before must not be taken for tables.
+    if (node && !(*node)->zero_init() && (*node)->size() > 0)
+        if (auto r = co_await (*node)->write_zeroes(0, (*node)->size(), {.may_unmap = true}); !r) co_return std::unexpected(r.error());
+    co_return node;
 }
 
 std::optional<std::string> CreateArgs::text(const char* key) const {

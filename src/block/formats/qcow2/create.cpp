@@ -152,7 +152,7 @@ Task<Result<void>> create_qcow2(Graph& graph, const CreateOptions& o) {
     if (!w->data_file.empty()) {
         CreateOptions data;
         data.filename = w->data_file;
-        data.size = w->data_file_raw ? o.size : 0;
+        data.size = o.size;
         if (auto r = co_await graph.create_protocol(data); !r) co_return r;
     }
     auto file = co_await graph.open_protocol(o.filename, {});
@@ -171,7 +171,10 @@ Task<Result<void>> create_qcow2(Graph& graph, const CreateOptions& o) {
     h.refcount_table_clusters = static_cast<uint32_t>(p.table_clusters);
     const uint64_t block_at = (1 + p.table_clusters) << h.cluster_bits;
     h.l1_offset = h.l1_entries == 0 ? 0 : (1 + p.table_clusters + p.blocks) << h.cluster_bits;
-    if (auto r = co_await (*file)->truncate(p.total << h.cluster_bits); !r) co_return r;
+    // A device or an export keeps its size, and what it held before.
+    const uint64_t bytes = p.total << h.cluster_bits;
+    const bool fixed = !(*file)->zero_init() && (*file)->size() >= bytes;
+    if (auto r = fixed ? co_await (*file)->write_zeroes(0, bytes) : co_await (*file)->truncate(bytes); !r) co_return r;
     std::vector<uint8_t> table(p.table_clusters << h.cluster_bits), blocks(p.blocks << h.cluster_bits);
     for (uint64_t b = 0; b < p.blocks; ++b) put64(&table[b * 8], block_at + (b << h.cluster_bits));
     const unsigned width = 1u << h.refcount_order;
