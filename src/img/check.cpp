@@ -87,12 +87,9 @@ Task<int> run(Tool& tool, Args& a) {
     say(*c);
     if (c->corruptions_fixed != 0 || c->leaks_fixed != 0) {
         const auto leaks = c->leaks_fixed, errors = c->corruptions_fixed;
-        const bool notes = !c->messages.empty();
-        if (!quiet && !*json_output) {
-            if (notes) std::printf("\n");
+        if (!quiet && !*json_output)
             std::printf("The following inconsistencies were found and repaired:\n\n    %llu leaked clusters\n    %llu corruptions\n\nDouble checking the fixed image now...\n",
                         static_cast<unsigned long long>(leaks), static_cast<unsigned long long>(errors));
-        }
         c = co_await node->check(CheckFix::kNone);
         if (!c) co_return tool.error("Check failed: " + c.error().message);
         say(*c);

@@ -196,6 +196,11 @@ block::Task<Result<block::NodePtr>> open_image(block::Graph& graph, ImageOptions
         if (o.options.contains("file") && o.options["file"].is_object() && !o.options["file"].contains("driver")) o.options["file"]["driver"] = "file";
         co_return co_await graph.open_tree(std::move(o));
     }
+    if (!i.options.empty()) {
+        auto tree = block::Graph::parse_image_opts(i.options);
+        if (!tree) co_return std::unexpected(tree.error());
+        o.options = std::move(*tree);
+    }
     general();
     auto node = co_await graph.open(i.name, i.format, std::move(o));
     // A format's error begins with the name, which the caller's message already says.

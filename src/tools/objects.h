@@ -38,7 +38,7 @@ class Objects {
 
 /// How an image is to be opened, as a tool's options say.
 struct ImageOptions {
-    std::string name, format, cache = "writeback", aio, discard, detect_zeroes, load_snapshot;
+    std::string name, format, options /* a=b,c=d: of the driver, beside the name */, cache = "writeback", aio, discard, detect_zeroes, load_snapshot;
     bool image_opts = false, read_only = false, force_share = false, copy_on_read = false;
     bool snapshot = false;  // writes go to a temporary image in front of it
 };

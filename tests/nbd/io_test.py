@@ -5,6 +5,7 @@
 
 Times and rates are replaced before comparing; help texts are not compared.
 """
+import json
 import os
 import pathlib
 import random
@@ -31,6 +32,9 @@ CASES = [
     ["reopen -r", "write 0 1", "reopen -w", "write -q 0 1", "reopen -c foo", "reopen -r -w", "reopen x"],
     ["write -C 0 4k", "read -C 0 4k", "discard -C 0 64k"],
     ["break a b", "remove_break a", "resume a"],
+    ["reopen -o overlap-check=none", "write -q 0 4k", "reopen -o lazy-refcounts=42", "reopen -o overlap-check=blubb", "reopen -o overlap-check=all,overlap-check.template=none",
+     "reopen -o cache-size=1M,l2-cache-size=2M", "reopen -o l2-cache-entry-size=33k", "reopen -o refcount-cache-size=256T", "reopen -o cache-clean-interval=-1", "reopen -r -o read-only=on",
+     "reopen -o read-only=on", "write 0 4k", "reopen -o overlap-check.active-l2=off,lazy-refcounts=on", "read -P 0xcd 0 4k", "read -P 0 4k 4k"],
     ["r 0 512", "w 0 512", "l", "f", "d 0 512", "t 1M", "q"],
     ["write -b -P 0x77 0 100k", "read -b -P 0x77 0 100k", "read -b -P 0 100k 1k", "read -P 0 0 1M", "write -b -P 5 3 5", "read -bv 0 32", "map", "write -bz 0 4k", "read -b 3G 512", "write -b 900M 512",
      "read -b -P 0xcd 900M 512", "read -b -P 0xcd 500M 512", "truncate 2M", "read -b 0 1k"],
@@ -57,6 +61,90 @@ def compare(bin_dir, images, options, commands):
 def same_content(images, fmt):
     done = run("qemu-img", "compare", "-f", fmt, "-F", fmt, *images, check=False)
     expect(done.returncode == 0, f"the images differ: {done.stdout}{done.stderr}")
+
+
+# Bytes of a 64 MiB image with a cluster of data, as qemu-img and qemu-io lay it out.
+TABLE, BLOCK, L1, L2 = 0x10000, 0x20000, 0x30000, 0x40000
+DAMAGE = [
+    ({L1: 0x8000000000030000}, [], ["write -P 0x2a 0 512"]),                       # the L1 table as an L2 table
+    ({L2: 0x8000000000020000}, [], ["write -P 0x2a 0 512"]),                       # a refcount block as data
+    ({L2 + 8: 0x8000000000040000}, [], ["write -P 0x2a 64k 512", "write 0 512"]),  # an L2 table as data
+    ({L2: 0x8000000000052a00}, [], ["read 0 64k"]),
+    ({L2: 0x8000000000052a00}, ["-r"], ["read 0 64k", "read 0 64k"]),
+    ({L2: 0x8000000000052a00}, [], ["discard 0 64k"]),
+    ({L2: 0x8000000000052a00, L2 + 8: 0x8000000000062a00}, [], ["discard 0 64k", "read 64k 64k"]),
+    ({L1: 0x8000000000042a00}, [], ["read 0 64k"]),
+    ({TABLE: 0x22a00}, [], ["write 64k 64k"]),
+    ({BLOCK: 0x0000000100010001}, [], ["write 64k 64k"]),                          # the header as free space
+]
+
+
+def damage(bin_dir, d):
+    """What writes would destroy is refused, in the same words, and both programs leave the same mark."""
+    for bytes_at, options, commands in DAMAGE:
+        images = [d / "a", d / "b"]
+        run("qemu-img", "create", "-q", "-f", "qcow2", images[0], "64M")
+        run("qemu-io", "-f", "qcow2", "-c", "write -P 1 0 64k", images[0])
+        with open(images[0], "r+b") as f:
+            for at, value in bytes_at.items():
+                f.seek(at)
+                f.write(value.to_bytes(8, "big"))
+        before = images[0].read_bytes()
+        shutil.copy(images[0], images[1])
+        checks = [run(c, "check", "-f", "qcow2", images[0], check=False) for c in (bin_dir / "myna-img", "qemu-img")]
+        if "aligned" not in checks[0].stderr:  # what unaligned entries might mean, the documented tool goes on to guess
+            expect([(c.returncode, c.stderr, c.stdout) for c in checks[:1]] == [(c.returncode, c.stderr, c.stdout) for c in checks[1:]],
+                   f"check of {bytes_at}:\n--- {str(checks[0])[:2000]}\n--- {str(checks[1])[:2000]}")
+        compare(bin_dir, images, ["-f", "qcow2", *options], commands)
+        marks = [json.loads(run("qemu-img", "info", "--output=json", i).stdout)["format-specific"]["data"]["corrupt"] for i in images]
+        expect(marks[0] == marks[1], f"{commands} on {bytes_at}: marked as corrupt {marks}")
+        if marks[0]:
+            after = images[0].read_bytes()
+            expect(after[:72] == before[:72] and after[4096:] == before[4096:], f"{commands} on {bytes_at} changed a damaged image")
+        else:
+            expect(images[0].read_bytes()[BLOCK:L1] == images[1].read_bytes()[BLOCK:L1], f"{commands} on {bytes_at}: other clusters are counted")
+        if marks[0]:
+            refused = run(bin_dir / "myna-io", "-f", "qcow2", "-c", "length", images[0], check=False)
+            expect(refused.returncode == 1 and "Image is corrupt; cannot be opened read/write" in refused.stderr, f"a marked image: {refused}")
+    # Clusters that only the options look after, and options beside a name.
+    run("qemu-img", "create", "-q", "-f", "qcow2", d / "a", "64M")
+    run("qemu-io", "-f", "qcow2", "-c", "write -P 1 0 64k", d / "a")
+    run("qemu-img", "snapshot", "-c", "s", d / "a")
+    run("qemu-io", "-f", "qcow2", "-c", "write -P 2 0 64k", d / "a")
+    image = (d / "a").read_bytes()
+    snapshots = int.from_bytes(image[64:72], "big")
+    inactive = int.from_bytes(image[(at := int.from_bytes(image[snapshots:snapshots + 8], "big")):at + 8], "big") & 0xfffffffffffe00
+    active = int.from_bytes(image[L1:L1 + 8], "big") & 0xfffffffffffe00
+    with open(d / "a", "r+b") as f:
+        f.seek(active)
+        f.write((1 << 63 | inactive).to_bytes(8, "big"))
+    done = [run(bin_dir / "myna-io", "-c", f"open -o overlap-check={o} {d / 'a'}", "-c", "write -P 3 0 512", check=False) for o in ("all", "cached")]
+    expect("overlaps with inactive L2 table" in done[0].stderr and "write failed" in done[0].stdout, f"overlap-check=all: {done[0]}")
+    expect("cannot be opened read/write" in done[1].stderr, f"a marked image: {done[1]}")
+
+
+def breakpoints(bin_dir, d):
+    """Requests that stop at an event, while others to the same clusters come and go."""
+    for k, commands in enumerate((
+            ["break write_aio A", "aio_write -P 10 96k 8k", "wait_break A", "aio_write -P 11 72k 8k", "resume A", "aio_flush"],
+            ["break bogus A", "break write_aio A", "remove_break A", "remove_break A", "aio_write -P 20 160k 8k", "aio_flush", "resume A"],
+            ["break write_aio A", "aio_write -P 40 288k 8k", "wait_break A", "aio_write -P 41 304k 64k", "read -P 0 1M 4k", "resume A", "resume A", "aio_flush"])):
+        images = [f"blkdebug::{d / 'a'}", f"blkdebug::{d / 'b'}"]
+        run("qemu-img", "create", "-q", "-f", "qcow2", d / "a", "6G")
+        shutil.copy(d / "a", d / "b")
+        compare(bin_dir, images, ["-f", "qcow2"], commands)
+        same_content([d / "a", d / "b"], "qcow2")
+
+
+def written_through(bin_dir, d):
+    """With cache mode writethrough, a write that ended is there after the program is killed."""
+    for fmt in ("raw", "qcow2", "qed", "qcow", "vdi", "vmdk", "vhdx", "vpc", "parallels"):
+        for mode in ("writethrough", "directsync"):
+            run("qemu-img", "create", "-q", "-f", fmt, d / "a", "8M")
+            killed = run(bin_dir / "myna-io", "-f", fmt, "-t", mode, "-c", "write -P 0x5a 1M 64k", "-c", "write -z 3M 4k", "-c", "sigraise 9", d / "a", check=False)
+            expect(killed.returncode == -9, f"sigraise: {killed}")
+            seen = run("qemu-io", "-r", "-f", fmt, "-c", "read -P 0x5a 1M 64k", "-c", "read -P 0 3M 4k", d / "a", check=False)
+            expect(seen.returncode == 0 and "Pattern" not in seen.stdout, f"{fmt}, {mode}: a write that ended was lost: {seen}")
 
 
 def random_commands(rng, count, size):
@@ -103,6 +191,9 @@ def main():
             commands = [c for c in commands if not c.startswith(("map", "alloc"))]
             compare(bin_dir, images, ["-f", fmt, *options], commands)
             same_content(images, fmt)
+        damage(bin_dir, d)
+        breakpoints(bin_dir, d)
+        written_through(bin_dir, d)
         # Options and exit codes
         run("qemu-img", "create", "-q", "-f", "qcow2", images[0], "1M")
         shutil.copy(images[0], images[1])

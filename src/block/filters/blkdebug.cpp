@@ -3,12 +3,17 @@
 //   inject-error: event (what the format is doing, or none: always), state, iotype, sector, errno, once, immediately
 //   set-state:    event, state ─▶ new_state
 //
+//   breakpoints: the next request behind an event stops until it is told to go on (myna-io's break, wait_break, resume)
+//
 // A rule of an event begins to hold when the format reports it (Node::event); with `once` it is used up by one request.
 // `align` and `max-transfer` make the node below look more demanding than it is.
 #include <algorithm>
 #include <cerrno>
+#include <coroutine>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <list>
 #include <nlohmann/json.hpp>
 
 #include "base/bits.h"
@@ -23,7 +28,7 @@ enum Request : unsigned { kRead = 1, kWrite = 2, kZeroes = 4, kDiscard = 8, kFlu
 constexpr std::pair<std::string_view, unsigned> kTypes[] = {{"read", kRead}, {"write", kWrite}, {"write-zeroes", kZeroes}, {"discard", kDiscard}, {"flush", kFlush}, {"block-status", kStatus}};
 // What formats here report.
 constexpr std::string_view kEvents[] = {"none", "l1_update", "l2_load", "l2_update", "refblock_load", "refblock_update", "reftable_update", "header_update", "cluster_alloc", "cluster_free",
-                                        "read_aio", "write_aio", "read_compressed", "write_compressed", "flush_to_os", "flush_to_disk"};
+                                        "cow_read", "refblock_alloc", "empty_image_prepare", "read_aio", "write_aio", "read_compressed", "write_compressed", "flush_to_os", "flush_to_disk"};
 
 struct Inject {
     std::string event = "none";
@@ -88,6 +93,11 @@ class BlkdebugNode final : public filters::FilterNode {
     }
 
     void event(std::string_view name) override {
+        std::erase_if(breaks_, [&](const Break& b) {
+            if (b.event != name) return false;
+            stopping_.push_back(b.tag);
+            return true;
+        });
         for (Inject& i : rules_)
             if (i.event == name && !i.used && (i.state == 0 || i.state == state_)) i.active = true;
         unsigned fresh = state_;
@@ -101,24 +111,55 @@ class BlkdebugNode final : public filters::FilterNode {
         file_->event(name);
     }
 
+    Result<void> breakpoint(Breakpoint action, std::string_view event, std::string_view tag) override {
+        if (action == Breakpoint::kSet) {
+            if (std::find(std::begin(kEvents), std::end(kEvents), event) == std::end(kEvents)) return fail(ErrorKind::kNotFound, "blkdebug: no event '" + std::string(event) + "'", ENOENT);
+            breaks_.push_back({std::string(event), std::string(tag)});
+            return {};
+        }
+        const auto of_tag = [&](const auto& b) { return b.tag == tag; };
+        size_t found = action == Breakpoint::kRemove ? std::erase_if(breaks_, of_tag) : 0;
+        for (auto s = stopped_.begin(); s != stopped_.end() && (found == 0 || action == Breakpoint::kRemove);) {
+            if (!of_tag(*s)) {
+                ++s;
+                continue;
+            }
+            std::printf("blkdebug: Resuming request '%s'\n", s->tag.c_str());
+            std::fflush(stdout);
+            reactor_.post(s->request);
+            s = stopped_.erase(s);
+            ++found;
+        }
+        if (found == 0) return fail(ErrorKind::kNotFound, "blkdebug: no request '" + std::string(tag) + "' has stopped", ENOENT);
+        return {};
+    }
+    [[nodiscard]] bool stopped(std::string_view tag) const override {
+        return std::any_of(stopped_.begin(), stopped_.end(), [&](const Stopped& s) { return s.tag == tag; });
+    }
+
   protected:
     Task<Result<void>> do_read(uint64_t offset, const IoVec& into) override {
+        if (!stopping_.empty()) co_await stop();
         if (auto r = request(kRead, offset, into.size()); !r) co_return r;
         co_return co_await FilterNode::do_read(offset, into);
     }
     Task<Result<void>> do_write(uint64_t offset, const IoVec& from, WriteFlags flags) override {
+        if (!stopping_.empty()) co_await stop();
         if (auto r = request(kWrite, offset, from.size()); !r) co_return r;
         co_return co_await FilterNode::do_write(offset, from, flags);
     }
     Task<Result<void>> do_write_zeroes(uint64_t offset, uint64_t length, WriteFlags flags) override {
+        if (!stopping_.empty()) co_await stop();
         if (auto r = request(kZeroes, offset, length); !r) co_return r;
         co_return co_await FilterNode::do_write_zeroes(offset, length, flags);
     }
     Task<Result<void>> do_discard(uint64_t offset, uint64_t length) override {
+        if (!stopping_.empty()) co_await stop();
         if (auto r = request(kDiscard, offset, length); !r) co_return r;
         co_return co_await FilterNode::do_discard(offset, length);
     }
     Task<Result<void>> do_flush() override {
+        if (!stopping_.empty()) co_await stop();
         if (auto r = request(kFlush, 0, 0); !r) co_return r;
         co_return co_await FilterNode::do_flush();
     }
@@ -128,6 +169,28 @@ class BlkdebugNode final : public filters::FilterNode {
     }
 
   private:
+    struct Break {
+        std::string event, tag;
+    };
+    struct Stopped {
+        std::string tag;
+        std::coroutine_handle<> request;
+    };
+    /// Where a request waits that comes behind the event of a breakpoint.
+    Task<void> stop() {
+        struct Wait {
+            BlkdebugNode& n;
+            const std::string& tag;
+            bool await_ready() const noexcept { return false; }
+            void await_suspend(std::coroutine_handle<> h) { n.stopped_.push_front({tag, h}); }
+            void await_resume() const noexcept {}
+        };
+        for (const std::string& tag : std::exchange(stopping_, {})) {
+            std::printf("blkdebug: Suspended request '%s'\n", tag.c_str());
+            std::fflush(stdout);
+            co_await Wait{*this, tag};
+        }
+    }
     Result<void> request(unsigned type, uint64_t offset, uint64_t length) {
         for (Inject& i : rules_) {
             if (!i.active || !(i.types & type) || (i.state != 0 && i.state != state_)) continue;
@@ -144,6 +207,9 @@ class BlkdebugNode final : public filters::FilterNode {
     std::vector<Inject> rules_;
     std::vector<SetState> states_;
     unsigned state_ = 1;
+    std::vector<Break> breaks_;
+    std::vector<std::string> stopping_;  // tags whose event was seen: the next request stops
+    std::list<Stopped> stopped_;         // the last one first
 };
 
 /// [inject-error] and [set-state] sections with key = "value" lines.

@@ -33,7 +33,8 @@ struct OpenOptions {
     bool no_backing = false;
     bool no_io = false;          // only metadata is wanted (info): keys are not needed
     bool check = false;          // for repair: open what is damaged as far as it can be
-    bool unsafe_cache = false, writethrough = false, direct = false;  // cache modes
+    bool unsafe_cache = false, direct = false;  // cache modes
+    bool writethrough = false;   // so is this: of the node on top, which lets what is below be flushed
     /// The backing file this many steps below is opened for writing (commit); 0: all are read only.
     unsigned writable_backing = 0;
     unsigned chain_depth = 0;    // images above this one, to stop chains that bite their tail

@@ -1,6 +1,7 @@
 #include "block/graph/graph.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -41,10 +42,11 @@ json nest(const json& flat) {
         size_t from = 0;
         for (size_t dot; (dot = key.find('.', from)) != std::string::npos; from = dot + 1) {
             at = &(*at)[key.substr(from, dot - from)];
-            if (!at->is_object()) *at = json::object();
+            if (!at->is_object()) *at = at->is_null() ? json::object() : json::object({{"", *at}});  // "a=x,a.b=y"
         }
         json& leaf = (*at)[key.substr(from)];
-        leaf = value.is_object() ? nest(value) : value;
+        if (leaf.is_object() && !value.is_object()) leaf[""] = value;
+        else leaf = value.is_object() ? nest(value) : value;
     }
     return out;
 }
@@ -116,12 +118,22 @@ Task<Result<NodePtr>> Graph::open_backing(std::string image, std::string name, s
     Result<NodePtr> r;
     if (it != above.options.end() && (it->is_object() || (names_nodes_ && it->is_string()))) {
         below.options = *it;
-        r = co_await open_tree(std::move(below));
+        // Options without a place ("backing.driver=raw") are for what the image names.
+        const Driver* named = it->is_object() ? find_driver(it->value("driver", std::string())) : nullptr;
+        const bool placed = !it->is_object() || name.empty() || (named != nullptr && named->kind != Driver::Kind::kFormat) || it->contains("filename") || it->contains("file");
+        if (it->is_object() && it->contains("driver")) format.clear();
+        if (placed) r = co_await open_tree(std::move(below));
+        else r = co_await open(resolve_backing(image, name), std::move(format), std::move(below));
     } else {
         r = co_await open(resolve_backing(image, name), std::move(format), std::move(below));
     }
     if (!r) co_return std::unexpected(std::move(r.error()).in("Could not open backing file"));
     co_return r;
+}
+
+void Graph::tell_corruption(const std::string& line) const {
+    if (on_corruption) on_corruption(line);
+    else std::fprintf(stderr, "%s\n", line.c_str());
 }
 
 Task<Result<NodePtr>> Graph::open(std::string name, std::string format, OpenOptions o) {
@@ -143,8 +155,23 @@ Task<Result<NodePtr>> Graph::open(std::string name, std::string format, OpenOpti
     } else {
         file = {{"driver", "file"}, {"filename", name}};
     }
-    o.options["file"] = std::move(file);
+    if (o.options.is_null()) o.options = json::object();
     if (!format.empty()) o.options["driver"] = format;
+    // Options given beside the name: of the protocol itself where they name it, else of the format over it.
+    const Driver* given = find_driver(o.options.value("driver", std::string()));
+    if (given != nullptr && given->kind == Driver::Kind::kProtocol) {
+        o.options["filename"] = file["filename"];
+    } else {
+        if (const auto more = o.options.find("file"); more != o.options.end() && more->is_object()) file.update(*more);
+        const Driver* below = find_driver(file.value("driver", std::string()));
+        if (below != nullptr && below->kind == Driver::Kind::kFilter && scheme_of(name) != below->name) {
+            // A filter between format and file: the name is of what it filters.
+            const char* key = below->name == "blkdebug" || below->name == "blkverify" ? "image" : "file";
+            if (!file.contains(key)) file[key] = {{"driver", "file"}, {"filename", file["filename"]}};
+            file.erase("filename");
+        }
+        o.options["file"] = std::move(file);
+    }
     co_return co_await open_tree(std::move(o));
 }
 
@@ -210,6 +237,7 @@ Task<Result<NodePtr>> Graph::open_named(const Driver* d, OpenOptions o) {
     auto n = co_await d->open(*this, o);
     if (!n) co_return n;
     if (auto r = (*n)->set_general(o.options); !r) co_return std::unexpected(r.error());
+    if (o.writethrough && !o.read_only) (*n)->set_write_through(true);
     if (given && !(*n)->backing() && !o.no_backing) {
         auto b = co_await open_backing((*n)->filename(), "", "", o);
         if (!b) co_return b;

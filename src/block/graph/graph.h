@@ -6,6 +6,7 @@
 // that would make it look like another format.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -77,6 +78,10 @@ class Graph {
     [[nodiscard]] std::shared_ptr<ThrottleGroup> throttle_group(std::string_view id) const;
     /// Null: there are none of that id.
     [[nodiscard]] std::shared_ptr<net::TlsCredentials> tls(std::string_view id) const;
+
+    /// Told, in a line of text, when an image that is in use turns out to be damaged. Null: standard error is.
+    std::function<void(const std::string& line)> on_corruption;
+    void tell_corruption(const std::string& line) const;
 
   private:
     Task<Result<NodePtr>> open_named(const Driver* driver, OpenOptions options);

@@ -171,6 +171,7 @@ Task<Result<void>> Node::write_now(uint64_t offset, const IoVec& from, WriteFlag
     if (read_only_) co_return fail(ErrorKind::kPermission, filename_ + ": image is read-only", EPERM);
     if (length == 0) co_return Result<void>{};
     if (offset > size_ || length > size_ - offset) co_return std::unexpected(out_of_bounds(*this, offset, length));
+    flags.fua |= write_through_;
     if (detect_zeroes_ != DetectZeroes::kOff && !flags.compressed && from.is_zero())
         co_return co_await write_zeroes_now(offset, length, {.fua = flags.fua, .may_unmap = detect_zeroes_ == DetectZeroes::kUnmap});
     const uint32_t align = limits_.request_alignment;
@@ -195,6 +196,7 @@ Task<Result<void>> Node::write_zeroes_now(uint64_t offset, uint64_t length, Writ
     if (offset > size_ || length > size_ - offset) co_return std::unexpected(out_of_bounds(*this, offset, length));
     const auto inside = (offset | length) % limits_.request_alignment == 0 ? co_await gate_.enter() : co_await gate_.close();
     if (!discards_) flags.may_unmap = false;
+    flags.fua |= write_through_;
     co_return co_await do_write_zeroes(offset, length, flags);
 }
 
@@ -329,6 +331,11 @@ Task<Result<std::vector<BitmapInfo>>> Node::bitmaps() { co_return std::vector<Bi
 Task<Result<void>> Node::change_bitmap(BitmapAction, std::string, uint32_t) { co_return std::unexpected(cannot(*this, "persistent bitmaps")); }
 Task<Result<BitmapBits>> Node::bitmap_bits(std::string name) { co_return fail(ErrorKind::kNotFound, "Dirty bitmap '" + name + "' not found"); }
 Task<Result<void>> Node::merge_bitmap(std::string name, BitmapBits) { co_return fail(ErrorKind::kNotFound, "Dirty bitmap '" + name + "' not found"); }
+Result<void> Node::breakpoint(Breakpoint action, std::string_view event, std::string_view tag) {
+    if (file_) return file_->breakpoint(action, event, tag);
+    return std::unexpected(cannot(*this, "breakpoints"));
+}
+bool Node::stopped(std::string_view tag) const { return file_ && file_->stopped(tag); }
 Task<Result<void>> Node::make_empty() { co_return std::unexpected(cannot(*this, "being emptied")); }
 Task<Result<void>> Node::compact() { co_return Result<void>{}; }
 Task<Result<void>> Node::snapshot_open(std::string_view) { co_return std::unexpected(cannot(*this, "internal snapshots")); }

@@ -226,9 +226,18 @@ class Node {
     /// What the node above is doing ("l2_update"), for filters that fail on purpose.
     virtual void event(std::string_view) {}
 
+    /// A request that stops at an event until it is told to go on (blkdebug), to test what others do meanwhile.
+    enum class Breakpoint : uint8_t { kSet, kRemove, kResume };
+    virtual Result<void> breakpoint(Breakpoint action, std::string_view event, std::string_view tag);
+    /// Whether a request with that tag has stopped.
+    [[nodiscard]] virtual bool stopped(std::string_view tag) const;
+
     /// "discard" (ignore, unmap: the default) and "detect-zeroes" (off: the default, on, unmap) of `options`: whether discards
     /// are passed on, and whether writes of zero bytes become write_zeroes.
     Result<void> set_general(const nlohmann::json& options);
+
+    /// Cache mode writethrough: every write is stable when it ends, the tables that say where it is included.
+    void set_write_through(bool on) noexcept { write_through_ = on; }
 
     /// Waits until nothing is under way and keeps new requests out while the guard lives.
     Task<io::SharedMutex::Guard> drain() { return gate_.close(); }
@@ -276,6 +285,7 @@ class Node {
     unsigned users_ = 1;
     enum class DetectZeroes : uint8_t { kOff, kOn, kUnmap } detect_zeroes_ = DetectZeroes::kOff;
     bool discards_ = true;
+    bool write_through_ = false;
 };
 
 }  // namespace myna::block

@@ -100,7 +100,7 @@ class FileNode final : public Node {
         filename_ = name.find(':') < name.find('/') ? "./" + name : name;
         read_only_ = o.read_only;
         no_flush_ = o.unsafe_cache;
-        cached_ = !o.direct && !o.writethrough;
+        cached_ = !o.direct;
         if (device_) {
             struct stat st {};
             if (fstat(fd_, &st) != 0) return fail_errno(errno, "Could not get size of '" + name + "'");
@@ -269,7 +269,6 @@ Task<Result<NodePtr>> open_node(Graph& graph, const OpenOptions& o, bool device)
     if (!name) co_return std::unexpected(name.error());
     int flags = (o.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY;
     if (o.direct) flags |= O_DIRECT;
-    if (o.writethrough) flags |= O_DSYNC;
     const int fd = ::open(name->c_str(), flags);
     if (fd < 0) co_return fail_errno(errno, "Could not open '" + *name + "'");
     auto node = std::make_shared<FileNode>(graph.reactor(), fd, device);

@@ -150,30 +150,47 @@ Task<int> open(Shell& s, const Command& c, Words& w) {
                 if (value != "threads" && value != "native" && value != "io_uring") co_return s.error("Invalid aio option: " + value);
                 i.aio = value;
                 break;
-            case 'o':
-                i.image_opts = true;
-                i.name += (i.name.empty() ? "" : ",") + value;
-                break;
+            case 'o': i.options += (i.options.empty() ? "" : ",") + value; break;
             default: co_return usage(c);
         }
     }
-    if (w.rest.size() > 1 || (w.rest.empty() && i.name.empty())) co_return usage(c);
-    if (!w.rest.empty()) {
-        if (i.image_opts) i.name += (i.name.find("driver=") == 0 || i.name.find(",driver=") != std::string::npos ? ",file.filename=" : ",filename=") + w.rest[0];
-        else i.name = w.rest[0];
+    if (w.rest.size() > 1 || (w.rest.empty() && i.options.empty())) co_return usage(c);
+    if (w.rest.empty()) {
+        i.image_opts = true;
+        i.name = std::exchange(i.options, {});
+    } else {
+        i.name = w.rest[0];
     }
     co_return co_await s.open(std::move(i));
 }
 
+/// Leaves out of "a=b,c=d" what begins with one of `names`.
+std::string without(const std::string& options, std::initializer_list<std::string_view> names) {
+    std::string out;
+    for (size_t at = 0; at < options.size();) {
+        size_t end = at;
+        while (end < options.size() && (options[end] != ',' || options.compare(end, 2, ",,") == 0)) end += options[end] == ',' ? 2 : 1;
+        const std::string one = options.substr(at, end - at);
+        if (std::ranges::none_of(names, [&](std::string_view n) { return one.starts_with(n); })) out += (out.empty() ? "" : ",") + one;
+        at = end + 1;
+    }
+    return out;
+}
+
 Task<int> reopen(Shell& s, const Command& c, Words& w) {
     ImageOptions i = s.opened;
-    bool given = false;
+    bool given = false, cache = false;
+    std::string options;
     for (const auto& [letter, value] : w.options) {
-        if (letter == 'o') co_return s.error("reopen -o is not supported: close the image and open it with the options");
+        if (letter == 'o') {
+            options += (options.empty() ? "" : ",") + value;
+            continue;
+        }
         if (letter == 'c') {
             block::OpenOptions o;
             if (!set_cache_mode(o, value)) co_return s.error("Invalid cache option: " + value);
             i.cache = value;
+            cache = true;
             continue;
         }
         if (given) co_return s.error("Only one -r/-w option may be given");
@@ -181,8 +198,27 @@ Task<int> reopen(Shell& s, const Command& c, Words& w) {
         i.read_only = letter == 'r';
     }
     if (!w.rest.empty()) co_return usage(c);
+    const auto said = block::Graph::parse_image_opts(options);
+    if (!said) co_return s.error(said.error().message);
+    if (given && said->contains("read-only")) co_return s.error("Cannot set both -r/-w and 'read-only'");
+    if (cache && said->contains("cache")) co_return s.error("Cannot set both -c and the cache options");
+    if (!options.empty()) {  // what is not given stays as it was
+        std::string& all = i.image_opts ? i.name : i.options;
+        if (const auto o = said->find("overlap-check"); o != said->end() && (!o->is_object() || o->contains("template"))) all = without(all, {"overlap-check"});
+        if (said->contains("cache-size") || said->contains("l2-cache-size") || said->contains("refcount-cache-size")) all = without(all, {"cache-size=", "l2-cache-size=", "refcount-cache-size="});
+        all += (all.empty() ? "" : ",") + options;
+    }
     if (const int r = co_await s.close(); r < 0) co_return r;
-    co_return co_await s.open(std::move(i));
+    const ImageOptions before = s.opened;
+    auto n = co_await open_image(s.graph, i);
+    if (!n) {
+        // As it was, then: a wrong option takes nobody's image away.
+        if (const int r = co_await s.open(before); r < 0) co_return r;
+        co_return s.error(n.error().message);
+    }
+    s.node = *n;
+    s.opened = std::move(i);
+    co_return 0;
 }
 
 Task<int> close(Shell& s, const Command&, Words&) { return s.close(); }
@@ -208,15 +244,28 @@ Task<int> sigraise(Shell&, const Command&, Words& w) {
     co_return 0;
 }
 
-// Breakpoints belong to the blkdebug filter; of other nodes the documented tool says the same.
-int no_breakpoints(const std::string& what) {
-    std::printf("Could not %s: %s\n", what.c_str(), std::strerror(ENOTSUP));
-    return -1;
+// Breakpoints belong to the blkdebug filter below.
+int breakpoint(const Shell& s, block::Node::Breakpoint action, const std::string& event, const std::string& tag, const std::string& what) {
+    const auto r = s.node->breakpoint(action, event, tag);
+    if (!r) std::printf("Could not %s: %s\n", what.c_str(), std::strerror(errno_of(r.error())));
+    return r ? 0 : -1;
 }
-Task<int> set_break(Shell&, const Command&, Words&) { co_return no_breakpoints("set breakpoint"); }
-Task<int> remove_break(Shell&, const Command&, Words& w) { co_return no_breakpoints("remove breakpoint " + w.rest[0]); }
-Task<int> resume(Shell&, const Command&, Words&) { co_return no_breakpoints("resume request"); }
-Task<int> wait_break(Shell&, const Command&, Words&) { co_return no_breakpoints("wait for a breakpoint"); }
+Task<int> set_break(Shell& s, const Command&, Words& w) { co_return breakpoint(s, block::Node::Breakpoint::kSet, w.rest[0], w.rest[1], "set breakpoint"); }
+Task<int> remove_break(Shell& s, const Command&, Words& w) {
+    co_return breakpoint(s, block::Node::Breakpoint::kRemove, "", w.rest[0], "remove breakpoint " + w.rest[0]);
+}
+Task<int> resume(Shell& s, const Command&, Words& w) { co_return breakpoint(s, block::Node::Breakpoint::kResume, "", w.rest[0], "resume request"); }
+Task<int> wait_break(Shell& s, const Command&, Words& w) {
+    while (!s.node->stopped(w.rest[0])) {
+        // Without a filter that knows breakpoints, nothing would ever stop.
+        if (const auto r = s.node->breakpoint(block::Node::Breakpoint::kResume, "", w.rest[0]); !r && errno_of(r.error()) == ENOTSUP) {
+            std::printf("Could not wait for a breakpoint: %s\n", std::strerror(ENOTSUP));
+            co_return -1;
+        }
+        co_await s.reactor.sleep(std::chrono::milliseconds(1));
+    }
+    co_return 0;
+}
 
 constexpr std::array kOtherCommands{
     Command{"abort", "", "", 0, 0, "", "ends the program with abort(3)", "", false, false, abort_now},
@@ -233,7 +282,7 @@ constexpr std::array kOtherCommands{
     Command{"quit", "q", "", 0, 0, "", "ends the program", "", false, false, quit},
     Command{"remove_break", "", "", 1, 1, "tag", "removes a breakpoint (blkdebug)", "", true, false, remove_break},
     Command{"reopen", "", "rwc:o:", 0, -1, "[(-r|-w)] [-c cache] [-o options]", "opens the image again in another way",
-            " -r  read only\n -w  for writing\n -c  cache mode\n -o  options of the driver (not supported)\n", true, false, reopen},
+            " -r  read only\n -w  for writing\n -c  cache mode\n -o  options of the driver\n", true, false, reopen},
     Command{"resume", "", "", 1, 1, "tag", "resumes a stopped request (blkdebug)", "", true, false, resume},
     Command{"sigraise", "", "", 1, 1, "signal", "raises a signal in this program", "", false, false, sigraise},
     Command{"sleep", "", "", 1, 1, "milliseconds", "waits", "", false, false, sleep},

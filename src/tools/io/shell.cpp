@@ -134,7 +134,11 @@ Task<int> Shell::open(ImageOptions image) {
         co_return -1;
     }
     auto n = co_await open_image(graph, image);
-    if (!n) co_return error("can't open" + (image.image_opts ? std::string() : " device " + image.name) + ": " + n.error().message);
+    if (!n) {
+        std::string why = n.error().message;
+        if (why.starts_with(image.name + ": ")) why.erase(0, image.name.size() + 2);  // once is enough
+        co_return error("can't open" + (image.image_opts ? std::string() : " device " + image.name) + ": " + why);
+    }
     node = *n;
     opened = std::move(image);
     opened.snapshot = false;

@@ -154,7 +154,11 @@ Task<Result<void>> BlockMapNode::begin_writing() {
 Task<Result<void>> BlockMapNode::do_write(uint64_t offset, const IoVec& from, WriteFlags flags) {
     using K = Place::Kind;
     if (auto r = co_await begin_writing(); !r) co_return r;
-    if (flags.compressed) co_return co_await write_compressed(offset, from);
+    if (flags.compressed) {
+        auto r = co_await write_compressed(offset, from);
+        if (r && flags.fua) r = co_await do_flush();
+        co_return r;
+    }
     for (uint64_t done = 0; done < from.size();) {
         const uint64_t at = offset + done, block = at / block_bytes_, left = from.size() - done;
         co_await wait_for(block, (at + left + block_bytes_ - 1) / block_bytes_);

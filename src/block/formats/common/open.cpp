@@ -11,6 +11,7 @@ namespace myna::block::formats {
 Task<Result<NodePtr>> open_below(Graph& graph, const OpenOptions& o) {
     OpenOptions below = o;
     below.options = o.options.value("file", nlohmann::json::object());
+    below.writethrough = false;
     return graph.open_tree(std::move(below));
 }
 

@@ -98,7 +98,7 @@ Task<Result<void>> Qcow2Node::downgrade() {
                 continue;
             }
             auto m = co_await map(at, cluster);
-            if (!m) co_return std::unexpected(m.error());
+            if (!m) co_return co_await failed(std::unexpected(std::move(m.error()).in("Failed to turn zero into data clusters")));
             zero = m->kind == Mapping::Kind::kZero;
             if (zero && !(backing_name() && !(backing_ && at >= backing_->size()))) {
                 auto r = co_await l2_for_write(at);
@@ -187,6 +187,7 @@ Task<Result<void>> Qcow2Node::make_empty() {
     if (auto r = co_await mark_dirty(0, size_); !r) co_return r;
     const auto drained = co_await drain();
     const auto alone = co_await map_.lock();
+    file_->event("empty_image_prepare");
     if (auto r = co_await flush_metadata(); !r) co_return r;
     const std::vector<uint64_t> old = l1_;
     std::fill(l1_.begin(), l1_.end(), 0);

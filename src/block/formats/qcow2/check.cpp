@@ -108,7 +108,8 @@ class Checker {
             if (at == 0) continue;
             if ((at & (h.cluster_size() - 1)) != 0 || at >= n_.file_->size()) {
                 ++result_.corruptions;
-                note("ERROR refcount block " + std::to_string(i) + " is not inside the file or not cluster aligned; refcount table entry corrupted");
+                note("ERROR refcount block " + std::to_string(i) + ((at & (h.cluster_size() - 1)) != 0 ? " is not cluster aligned; refcount table entry corrupted" : " is outside image"));
+                twice_.insert(i);
                 continue;
             }
             if (!blocks_.insert(at).second) {
@@ -119,7 +120,19 @@ class Checker {
             }
             add(at, h.cluster_size(), "refcount block");
         }
-        if (auto r = co_await compare(); !r) co_return std::unexpected(r.error());
+        for (size_t i = 0; i < n_.refcount_table_.size(); ++i) {
+            const uint64_t cluster = n_.refcount_table_[i] >> h.cluster_bits;
+            if (cluster == 0 || cluster >= clusters_ || twice_.contains(i) || counts_[cluster] <= 1 || (n_.refcount_table_[i] & (h.cluster_size() - 1)) != 0) continue;
+            ++result_.corruptions;
+            note("ERROR refcount block " + std::to_string(i) + " refcount=" + std::to_string(counts_[cluster]));
+            shared_.push_back(i);
+        }
+        if (auto r = co_await compare(false); !r) co_return std::unexpected(r.error());
+        if (fix_ != CheckFix::kNone && !n_.read_only_)
+            if (auto r = co_await repair(); !r) co_return std::unexpected(r.error());
+        if (auto r = co_await check_copied(); !r) co_return std::unexpected(r.error());
+        if (result_.corruptions == result_.corruptions_fixed)
+            if (auto r = co_await look_behind_the_end(); !r) co_return std::unexpected(r.error());
         result_.image_end_offset = end_ << h.cluster_bits;
         if (fix_ != CheckFix::kNone && !n_.read_only_) {
             if (auto r = co_await n_.flush_metadata(); !r) co_return std::unexpected(r.error());
@@ -138,6 +151,9 @@ class Checker {
     void note(std::string text) {
         if (result_.messages.size() < 1000) result_.messages.push_back(std::move(text));
     }
+    [[nodiscard]] static std::string beyond(uint64_t offset, uint64_t bytes) {
+        return "ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset " + hex(offset) + " size " + hex(bytes);
+    }
     void add(uint64_t offset, uint64_t bytes, const char* what, uint64_t times = 1) {
         if (bytes == 0) return;
         const unsigned bits = n_.h_.cluster_bits;
@@ -145,7 +161,7 @@ class Checker {
         for (uint64_t c = first; c <= last; ++c) {
             if (c >= clusters_) {
                 ++result_.corruptions;
-                note(std::string("ERROR ") + what + " at offset " + std::to_string(offset) + " is outside the file");
+                note(beyond(offset, bytes) + " (" + what + ")");
                 return;
             }
             counts_.add(c, times);
@@ -166,7 +182,7 @@ class Checker {
             if (at == 0) continue;
             if ((at & (h.cluster_size() - 1)) != 0 || at >= n_.file_->size()) {
                 ++result_.corruptions;
-                note("ERROR L1 table entry " + std::to_string(i) + " points outside the file or is not cluster aligned (offset " + std::to_string(at) + ")");
+                note("ERROR l2_offset=" + hex(at).substr(2) + ": Table is not cluster aligned or outside the file; L1 entry corrupted");
                 if (fix_ == CheckFix::kAll && active) {
                     l1[i] = 0;
                     n_.l1_dirty_[i / 64] = true;
@@ -175,7 +191,6 @@ class Checker {
                 continue;
             }
             add(at, h.cluster_size(), "L2 table");
-            if (active && (l1[i] & kCopied)) own_.push_back(at >> h.cluster_bits);
             const auto [it, first] = index_.try_emplace(at, named_.size());
             if (first) named_.push_back({.at = at});
             ++named_[it->second].times;
@@ -207,7 +222,7 @@ class Checker {
             }
             if ((host & mask) != 0 || host >= align_up(n_.file_->size(), h.cluster_size())) {
                 ++result_.corruptions;
-                note("ERROR offset=" + std::to_string(host) + ": Cluster is not properly aligned or outside the file; L2 entry corrupted.");
+                note((host & mask) != 0 ? "ERROR offset=" + hex(host).substr(2) + ": Data cluster is not properly aligned; L2 entry corrupted." : beyond(host, h.cluster_size()));
                 if (fix_ == CheckFix::kAll && active) {
                     // What was there is lost; zeroes are better than somebody else's bytes.
                     put64(raw, h.version >= 3 && !h.extended_l2() ? kZeroFlag : 0);
@@ -222,7 +237,7 @@ class Checker {
             ++result_.allocated_clusters;
             if (previous != 0 && host != previous + h.cluster_size()) ++result_.fragmented_clusters;
             previous = host;
-            if (e & kCopied) own_.push_back(host >> h.cluster_bits);
+            entries_.push_back(e);
         }
         co_return Result<void>{};
     }
@@ -272,43 +287,90 @@ class Checker {
         return out;
     }
 
-    Task<Result<void>> compare() {
+    Task<Result<void>> compare(bool fix) {
         for (const auto& [begin, end] : stretches())
             for (uint64_t c = begin; c < end; ++c)
-                if (auto r = co_await compare_one(c); !r) co_return r;
-        // A copied flag on a cluster that is shared would let a write change a snapshot.
-        const Header& h = n_.h_;
-        for (const uint64_t c : own_) {
-            if (c >= clusters_ || counts_[c] == 1) continue;
-            ++result_.corruptions;
-            note("ERROR OFLAG_COPIED data cluster: cluster " + std::to_string(c) + " has " + std::to_string(counts_[c]) + " references");
+                if (auto r = co_await compare_one(c, fix); !r) co_return r;
+        co_return Result<void>{};
+    }
+
+    Task<Result<void>> repair() {
+        if (result_.leaks == 0 && result_.corruptions == 0) co_return Result<void>{};
+        repairing_ = true;
+        n_.uncounted_.emplace();  // what is in use is known here
+        if (fix_ == CheckFix::kAll)
+            for (const uint64_t i : std::exchange(twice_, {})) {
+                n_.refcount_table_[i] = 0;
+                n_.refcount_table_dirty_ = true;
+                ++result_.corruptions_fixed;
+            }
+        if (auto r = co_await compare(true); !r || fix_ != CheckFix::kAll || shared_.empty() || result_.corruptions != result_.corruptions_fixed + shared_.size()) co_return r;
+        // All is counted now, so a place is found for the blocks that lie where something else does.
+        n_.table_clusters_.clear();
+        for (const size_t i : shared_) {
+            const uint64_t old = n_.refcount_table_[i], cluster = old >> n_.h_.cluster_bits;
+            auto t = co_await n_.table(n_.refcount_cache_, old);
+            if (!t) co_return std::unexpected(t.error());
+            auto to = co_await n_.allocate(1, true);
+            if (!to) co_return std::unexpected(to.error());
+            if (t = co_await n_.table(n_.refcount_cache_, old); !t) co_return std::unexpected(t.error());
+            std::vector<uint8_t> bytes = (*t)->bytes;
+            n_.refcount_cache_.drop(old);
+            if (t = co_await n_.new_table(n_.refcount_cache_, to->first, std::move(bytes)); !t) co_return std::unexpected(t.error());
+            n_.refcount_table_[i] = to->first;
+            n_.refcount_table_dirty_ = true;
+            if (auto r = co_await n_.change_refcount(cluster, 1, -1); !r) co_return r;
+            counts_.set(cluster, counts_[cluster] - 1);
+            counts_.set(to->first >> n_.h_.cluster_bits, 1);
+            note("Repairing refcount block " + std::to_string(i) + ": moved to offset " + hex(to->first));
+            ++result_.corruptions_fixed;
         }
-        if (fix_ == CheckFix::kAll && !n_.read_only_) {
-            for (uint64_t& e : n_.l1_) {
-                const uint64_t at = e & kOffsetMask;
-                if (at == 0 || (at >> h.cluster_bits) >= clusters_) continue;
-                const uint64_t want = counts_[at >> h.cluster_bits] == 1 ? at | kCopied : at;
-                if (want != e) {
-                    if (!(want & kCopied)) ++result_.corruptions_fixed;
-                    e = want;
-                    n_.l1_dirty_[static_cast<size_t>(&e - n_.l1_.data()) / 64] = true;
-                }
-                auto t = co_await n_.table(n_.l2_cache_, at);
-                if (!t) continue;
-                for (uint64_t k = 0; k < h.l2_entries(); ++k) {
-                    uint8_t* raw = &(*t)->bytes[k * h.l2_entry_bytes()];
-                    const uint64_t old = be64(raw), host = old & kOffsetMask;
-                    if ((old & kCompressed) || host == 0 || (host >> h.cluster_bits) >= clusters_) continue;
-                    const uint64_t fresh = counts_[host >> h.cluster_bits] == 1 ? old | kCopied : old & ~kCopied;
-                    if (fresh == old) continue;
-                    if (!(fresh & kCopied)) ++result_.corruptions_fixed;
-                    put64(raw, fresh);
-                    (*t)->dirty = true;
-                }
+        note_blocks();
+        n_.table_clusters_.clear();
+        co_return Result<void>{};
+    }
+
+    /// How often the image says that a cluster is used.
+    [[nodiscard]] uint64_t counted(uint64_t cluster) const {
+        const auto wrong = wrong_.find(cluster);
+        return wrong != wrong_.end() ? wrong->second : cluster < clusters_ ? counts_[cluster] : 1;
+    }
+
+    /// The copied flag says that a cluster is used once. Where it is used more often, a write would change a snapshot.
+    Task<Result<void>> check_copied() {
+        const unsigned bits = n_.h_.cluster_bits;
+        const bool fix = !n_.read_only_ && (fix_ == CheckFix::kAll || (fix_ == CheckFix::kLeaks && result_.corruptions == result_.corruptions_fixed && result_.leaks == result_.leaks_fixed));
+        const auto wrong = [&](uint64_t e) { return (e & kOffsetMask) >> bits < clusters_ && (counted((e & kOffsetMask) >> bits) == 1) != ((e & kCopied) != 0); };
+        uint64_t found = 0;
+        const auto tell = [&](const std::string& what, uint64_t e) {
+            ++found;
+            note((fix ? "Repairing OFLAG_COPIED " : "ERROR OFLAG_COPIED ") + what + hex(e).substr(2) + " refcount=" + std::to_string(counted((e & kOffsetMask) >> bits)));
+        };
+        for (size_t i = 0; i < n_.l1_.size(); ++i)
+            if ((n_.l1_[i] & kOffsetMask) != 0 && wrong(n_.l1_[i])) tell("L2 cluster: l1_index=" + std::to_string(i) + " l1_entry=", n_.l1_[i]);
+        for (const uint64_t e : entries_)
+            if (wrong(e)) tell("data cluster: l2_entry=", e);
+        result_.corruptions += found;
+        if (!fix || found == 0) co_return Result<void>{};
+        for (uint64_t& e : n_.l1_) {
+            const uint64_t at = e & kOffsetMask;
+            if (at == 0 || (at >> bits) >= clusters_) continue;
+            if (wrong(e)) {
+                e ^= kCopied;
+                n_.l1_dirty_[static_cast<size_t>(&e - n_.l1_.data()) / 64] = true;
+            }
+            if (n_.data_file_) continue;
+            auto t = co_await n_.table(n_.l2_cache_, at);
+            if (!t) continue;
+            for (uint64_t k = 0; k < n_.h_.l2_entries(); ++k) {
+                uint8_t* raw = &(*t)->bytes[k * n_.h_.l2_entry_bytes()];
+                const uint64_t old = be64(raw);
+                if ((old & kCompressed) || (old & kOffsetMask) == 0 || !wrong(old)) continue;
+                put64(raw, old ^ kCopied);
+                (*t)->dirty = true;
             }
         }
-        if (result_.corruptions == result_.corruptions_fixed)
-            if (auto r = co_await look_behind_the_end(); !r) co_return r;
+        result_.corruptions_fixed += found;
         co_return Result<void>{};
     }
 
@@ -331,35 +393,71 @@ class Checker {
         co_return Result<void>{};
     }
 
-    Task<Result<void>> compare_one(uint64_t c) {
+    /// Whether a block of refcounts says something of its clusters.
+    [[nodiscard]] bool has_block(uint64_t block) const {
+        if (block >= n_.refcount_table_.size() || twice_.contains(block)) return false;
+        const uint64_t at = n_.refcount_table_[block];
+        return at != 0 && (at < n_.file_->size() || made_.contains(block)) && (at & (n_.h_.cluster_size() - 1)) == 0;
+    }
+
+    Task<Result<void>> compare_one(uint64_t c, bool fix) {
         const uint64_t per_block = n_.refcounts_per_block(), block = c / per_block, want = counts_[c];
         uint64_t have = 0;
-        const bool counted = block < n_.refcount_table_.size() && n_.refcount_table_[block] != 0 && n_.refcount_table_[block] < n_.file_->size() &&
-                             (n_.refcount_table_[block] & (n_.h_.cluster_size() - 1)) == 0 && !twice_.contains(block);
-        if (counted) {
+        if (has_block(block)) {
             auto r = co_await n_.refcount(c);
             if (!r) co_return std::unexpected(r.error());
             have = *r;
         }
+        if (have != 0) end_ = std::max(end_, c + 1);
         if (have == want) co_return Result<void>{};
         const bool leak = have > want;
-        note(std::string(leak ? "Leaked" : "ERROR") + " cluster " + std::to_string(c) + " refcount=" + std::to_string(have) + " reference=" + std::to_string(want));
-        ++(leak ? result_.leaks : result_.corruptions);
-        if (n_.read_only_ || fix_ == CheckFix::kNone || (!leak && fix_ != CheckFix::kAll)) co_return Result<void>{};
-        if (!counted && block < n_.refcount_table_.size()) {
-            n_.refcount_table_[block] = 0;
-            twice_.erase(block);
+        fix = fix && (leak || fix_ == CheckFix::kAll) && want <= n_.max_refcount();
+        if (fix || !repairing_) note(std::string(fix ? "Repairing" : leak ? "Leaked" : "ERROR") + " cluster " + std::to_string(c) + " refcount=" + std::to_string(have) + " reference=" + std::to_string(want));
+        if (!repairing_) {
+            ++(leak ? result_.leaks : result_.corruptions);
+            if (want != 0) wrong_[c] = have;
         }
-        if (want > n_.max_refcount()) co_return Result<void>{};
-        auto t = co_await n_.refcount_block(c);
+        if (!fix) co_return Result<void>{};
+        auto t = co_await block_of(c);
         if (!t) co_return std::unexpected(t.error());
-        const uint64_t self = (*t)->offset >> n_.h_.cluster_bits;
-        if (counts_[self] == 0) counts_.set(self, 1);  // a block that was just made
-        Qcow2Node::set_refcount((*t)->bytes, n_.h_.refcount_order, c % per_block, counts_[c]);
+        Qcow2Node::set_refcount((*t)->bytes, n_.h_.refcount_order, c % per_block, want);
         (*t)->dirty = true;
+        wrong_.erase(c);
         ++(leak ? result_.leaks_fixed : result_.corruptions_fixed);
         if (leak && want == 0) n_.next_free_ = std::min(n_.next_free_, c);
         co_return Result<void>{};
+    }
+
+    /// Blocks behind the end of the file, as it was when this began, were made here.
+    void note_blocks() {
+        for (const uint64_t at : n_.refcount_table_)
+            if (at >> n_.h_.cluster_bits >= clusters_ && (at & (n_.h_.cluster_size() - 1)) == 0) counts_.set(at >> n_.h_.cluster_bits, 1);
+    }
+
+    /// The refcount block that counts `c`. One that is missing, or is no table, is made where nothing is in use.
+    Task<Result<Table*>> block_of(uint64_t c) {
+        const uint64_t per_block = n_.refcounts_per_block(), block = c / per_block, first = block * per_block;
+        if (has_block(block)) co_return co_await n_.table(n_.refcount_cache_, n_.refcount_table_[block]);
+        if (block >= n_.refcount_table_.size()) {
+            if (auto r = co_await n_.grow_refcount_table(block + 1); !r) co_return std::unexpected(r.error());
+            for (uint64_t k = 0; k < n_.h_.refcount_table_clusters; ++k) counts_.set((n_.h_.refcount_table_offset >> n_.h_.cluster_bits) + k, 1);
+            note_blocks();
+        }
+        uint64_t at = first;
+        while (at < first + per_block && counts_[at] != 0) ++at;
+        if (at == first + per_block) co_return fail(ErrorKind::kNoSpace, n_.filename_ + ": no place for the refcount block of the clusters from " + std::to_string(first) + " on", ENOSPC);
+        std::vector<uint8_t> bytes(n_.h_.cluster_size());
+        Qcow2Node::set_refcount(bytes, n_.h_.refcount_order, at - first, 1);
+        if (auto r = co_await n_.reach((at + 1) << n_.h_.cluster_bits); !r) co_return std::unexpected(r.error());
+        auto t = co_await n_.new_table(n_.refcount_cache_, at << n_.h_.cluster_bits, std::move(bytes));
+        if (!t) co_return t;
+        counts_.set(at, 1);
+        wrong_.erase(at);
+        n_.fresh_from_ = std::max(n_.fresh_from_, at + 1);
+        n_.refcount_table_[block] = at << n_.h_.cluster_bits;
+        n_.refcount_table_dirty_ = true;
+        made_.insert(block);
+        co_return t;
     }
 
     Qcow2Node& n_;
@@ -370,15 +468,22 @@ class Checker {
     std::vector<Named> named_;   // in the order of their first name
     std::unordered_map<uint64_t, size_t> index_;  // of named_, by offset
     std::unordered_set<uint64_t> blocks_;  // offsets of refcount blocks
-    std::set<uint64_t> twice_;   // entries of the refcount table that name another entry's block
-    std::vector<uint64_t> own_;  // clusters with the copied flag
+    std::set<uint64_t> twice_;   // entries of the refcount table that name another entry's block, or none
+    std::set<uint64_t> made_;    // and those whose block was made here
+    std::vector<size_t> shared_; // those whose block lies where something else does
+    std::vector<uint64_t> entries_;                // of active L2 tables, those that name a cluster of data
+    std::unordered_map<uint64_t, uint64_t> wrong_; // what is on disk of clusters that are counted wrongly
+    bool repairing_ = false;
     uint64_t end_ = 0;
 };
 
 Task<Result<CheckResult>> Qcow2Node::check(CheckFix fix) {
     const auto alone = co_await map_.lock();
+    checking_ = true;
     Checker c(*this, fix);
-    co_return co_await c.run();
+    auto result = co_await c.run();
+    checking_ = false;
+    co_return result;
 }
 
 }  // namespace myna::block::qcow2

@@ -123,6 +123,7 @@ Task<Result<void>> Qcow2Node::write_compressed(uint64_t offset, const IoVec& fro
     uint64_t at = 0;
     {
         const auto alone = co_await map_.lock();
+        if (auto r = co_await l2_for_write(offset); !r) co_return std::unexpected(r.error());
         // Compressed bytes are packed one behind the other; each host cluster counts one reference for each piece in it.
         const uint64_t left = compressed_next_ == 0 ? 0 : cluster - (compressed_next_ & (cluster - 1));
         if (compressed_next_ != 0 && left != cluster && used <= left) {
@@ -130,7 +131,7 @@ Task<Result<void>> Qcow2Node::write_compressed(uint64_t offset, const IoVec& fro
             if (auto r = co_await change_refcount(at >> h_.cluster_bits, 1, 1); !r) at = 0;  // the count is full: elsewhere
         }
         if (at == 0) {
-            auto got = co_await allocate(1, true);
+            auto got = co_await allocate(1, true, "compressed cluster");
             if (!got) co_return std::unexpected(got.error());
             at = got->first;
             if (left != 0 && left != cluster && got->first == align_up(compressed_next_, cluster) && used > left) {
@@ -143,6 +144,7 @@ Task<Result<void>> Qcow2Node::write_compressed(uint64_t offset, const IoVec& fro
     file_->event("write_compressed");
     if (auto r = co_await write_at(at, out.data(), used); !r) co_return r;
     const auto alone = co_await map_.lock();
+    if (damaged_) co_return no_more_writing();
     auto r = co_await l2_for_write(offset);
     if (!r) co_return std::unexpected(r.error());
     const uint64_t old = entry(*r);

@@ -212,6 +212,7 @@ Task<Result<void>> create_qcow2(Graph& graph, const CreateOptions& o) {
 Task<Result<NodePtr>> open_qcow2(Graph& graph, const OpenOptions& o) {
     OpenOptions below = o;
     below.options = o.options.value("file", nlohmann::json::object());
+    below.writethrough = false;
     auto file = co_await graph.open_tree(below);
     if (!file) co_return std::unexpected(file.error());
     auto node = std::make_shared<Qcow2Node>(graph, *file);

@@ -32,12 +32,19 @@ std::string feature_table() {
     return t;
 }
 
-/// The name of an incompatible feature bit that this version does not know, from the image's own table where it has one.
-std::string unknown_feature(const Header& h, unsigned bit) {
+/// The incompatible features `mask`, by the image's own table of names as far as it has them, the rest as one number.
+std::string name_features(const Header& h, uint64_t mask) {
+    std::string list;
+    const auto add = [&](const std::string& name) { list += (list.empty() ? "" : ", ") + name; };
     if (const Extension* e = h.extension(Extension::kFeatureNames))
-        for (size_t at = 0; at + 48 <= e->data.size(); at += 48)
-            if (e->data[at] == 0 && static_cast<uint8_t>(e->data[at + 1]) == bit) return e->data.substr(at + 2, 46).c_str();
-    return "Unknown incompatible feature: " + std::to_string(uint64_t{1} << bit);
+        for (size_t at = 0; at + 2 < e->data.size(); at += 48) {  // the last row may be cut short
+            const auto bit = static_cast<uint8_t>(e->data[at + 1]);
+            if (e->data[at] != 0 || bit > 63 || !(mask >> bit & 1)) continue;
+            add(e->data.substr(at + 2, 46).c_str());
+            mask &= ~(uint64_t{1} << bit);
+        }
+    if (mask != 0) add("Unknown incompatible feature: " + hex(mask).substr(2));
+    return list;
 }
 
 }  // namespace
@@ -51,7 +58,7 @@ void Header::set_extension(uint32_t type, std::string data) {
     extensions.push_back({type, std::move(data)});
 }
 
-Result<Header> decode_header(const std::string& head, const std::string& name, uint64_t file_size) {
+Result<Header> decode_header(const std::string& head, const std::string& name, uint64_t file_size, bool repair) {
     const auto corrupt = [&](const std::string& what) { return fail(ErrorKind::kCorrupt, name + ": " + what, EINVAL); };
     const char* p = head.data();
     if (head.size() < kHeaderV2 || be32(p) != kMagic) return corrupt("Image is not in qcow2 format");
@@ -85,6 +92,7 @@ Result<Header> decode_header(const std::string& head, const std::string& name, u
         if (header_length > kHeaderV3) h.compression = static_cast<Compression>(p[104]);
     }
     const auto limit = std::min<uint64_t>(head.size(), h.cluster_size());
+    if (backing_offset > h.cluster_size()) return corrupt("Invalid backing file offset");
     // Extensions lie between the header and the backing file name (or the end of the cluster).
     uint64_t at = header_length;
     const uint64_t ext_end = backing_offset != 0 ? std::min(backing_offset, limit) : limit;
@@ -93,15 +101,12 @@ Result<Header> decode_header(const std::string& head, const std::string& name, u
         at += 8;
         if (type == Extension::kEnd) break;
         if (len > ext_end - at) return corrupt("Header extension too large");
-        h.extensions.push_back({type, head.substr(at, len)});
+        if (Extension::known(type)) h.set_extension(type, head.substr(at, len));  // the last one counts
+        else h.extensions.push_back({type, head.substr(at, len)});
         at += align_up(len, 8);
     }
-    if (const uint64_t unknown = h.incompatible & ~Incompatible::kKnown) {
-        std::string list;
-        for (unsigned bit = 0; bit < 64; ++bit)
-            if (unknown >> bit & 1) list += (list.empty() ? "" : ", ") + unknown_feature(h, bit);
-        return fail(ErrorKind::kUnsupported, name + ": Unsupported qcow2 feature(s): " + list);
-    }
+    if (const uint64_t unknown = h.incompatible & ~Incompatible::kKnown)
+        return fail(ErrorKind::kUnsupported, name + ": Unsupported qcow2 feature(s): " + name_features(h, unknown));
     if (h.extended_l2() && h.cluster_bits < 14) return corrupt("Extended L2 entries need a cluster size of at least 16k");
     if (h.refcount_order > 6) return corrupt("Reference count entry width too large; may not exceed 64 bits");
     if (static_cast<uint8_t>(h.compression) > 1) return fail(ErrorKind::kUnsupported, name + ": unknown compression type " + std::to_string(static_cast<unsigned>(h.compression)));
@@ -113,16 +118,20 @@ Result<Header> decode_header(const std::string& head, const std::string& name, u
     }
     const uint64_t mask = h.cluster_size() - 1;
     const auto table_ok = [&](uint64_t offset, uint64_t bytes) { return (offset & mask) == 0 && offset <= file_size && bytes <= INT64_MAX - offset; };
-    if (h.refcount_table_clusters == 0) return corrupt("Image does not contain a reference count table");
-    if (uint64_t{h.refcount_table_clusters} << h.cluster_bits > kMaxRefcountTableBytes || h.refcount_table_offset == 0 || !table_ok(h.refcount_table_offset, uint64_t{h.refcount_table_clusters} << h.cluster_bits))
-        return corrupt("Reference count table too large or at an invalid offset");
+    if (h.refcount_table_clusters == 0 && !repair) return corrupt("Image does not contain a reference count table");
+    if (h.refcount_table_clusters == 0) h.refcount_table_offset = 0;
+    else if (uint64_t{h.refcount_table_clusters} << h.cluster_bits > kMaxRefcountTableBytes) return corrupt("Reference count table too large");
+    else if (h.refcount_table_offset == 0 || !table_ok(h.refcount_table_offset, uint64_t{h.refcount_table_clusters} << h.cluster_bits)) {
+        if (!repair) return corrupt("Reference count table offset invalid");
+        h.refcount_table_offset = h.refcount_table_clusters = 0;
+    }
     if (h.size > UINT64_MAX - h.l2_reach()) return corrupt("Image is too big");
     const uint64_t l1_needed = (h.size + h.l2_reach() - 1) / h.l2_reach();
     if (uint64_t{h.l1_entries} * 8 > kMaxL1Bytes) return corrupt("Active L1 table too large");
     if (h.l1_entries < l1_needed) return corrupt("L1 table is too small");
     if (h.l1_entries > 0 && !table_ok(h.l1_offset, uint64_t{h.l1_entries} * 8)) return corrupt("Active L1 table offset invalid");
     if (h.snapshot_count > kMaxSnapshots) return corrupt("Snapshot table too large");
-    if (h.snapshot_count > 0 && !table_ok(h.snapshots_offset, 0)) return corrupt("Snapshot table offset invalid");
+    if (!table_ok(h.snapshots_offset, 0)) return corrupt("Snapshot table offset invalid");
     return h;
 }
 
@@ -156,11 +165,20 @@ Result<std::string> encode_header(const Header& h) {
         std::copy(data.begin(), data.end(), e.begin() + 8);
         out += e;
     };
+    // In the order in which other programs write them, what is not known here last.
+    constexpr uint32_t kBefore[] = {Extension::kBackingFormat, Extension::kDataFile, Extension::kCryptHeader};
+    for (const uint32_t type : kBefore)
+        if (const Extension* e = h.extension(type)) add(type, e->data);
+    std::string head = std::exchange(out, {});
     for (const Extension& e : h.extensions)
-        if (e.type != Extension::kFeatureNames) add(e.type, e.data);
+        if (e.type == Extension::kBitmaps) add(e.type, e.data);
+    for (const Extension& e : h.extensions)
+        if (e.type != Extension::kFeatureNames && e.type != Extension::kBitmaps && std::ranges::find(kBefore, e.type) == std::end(kBefore)) add(e.type, e.data);
+    const std::string rest = std::exchange(out, std::move(head));
     // The names are for other programs' messages; they give way where clusters are too small for them.
     const size_t names = 8 + std::size(kFeatureNames) * 48;
-    if (h.version == 3 && out.size() + names + 8 + h.backing_file.size() <= h.cluster_size()) add(Extension::kFeatureNames, feature_table());
+    if (h.version == 3 && out.size() + rest.size() + names + 8 + h.backing_file.size() <= h.cluster_size()) add(Extension::kFeatureNames, feature_table());
+    out += rest;
     add(Extension::kEnd, "");
     if (!h.backing_file.empty()) {
         put64(out.data() + 8, out.size());

@@ -72,7 +72,7 @@ Task<Result<void>> Qcow2Node::do_read(uint64_t offset, const IoVec& into) {
         {
             const auto shared = co_await map_.lock_shared();
             auto r = co_await map(offset + done, into.size() - done);
-            if (!r) co_return std::unexpected(r.error());
+            if (!r) co_return co_await failed(std::unexpected(r.error()));
             m = *r;
             if (m.kind == Mapping::Kind::kCompressed) m.length = co_await compressed_run(m, offset + done, offset + into.size(), run);
         }
@@ -110,22 +110,23 @@ Task<Result<void>> Qcow2Node::mark_dirty(uint64_t offset, uint64_t length) {
 }
 
 Task<Result<void>> Qcow2Node::do_write(uint64_t offset, const IoVec& from, WriteFlags flags) {
-    if (damaged_) co_return fail(ErrorKind::kCorrupt, filename_ + ": the image was found to be damaged; writing is refused", EIO);
+    if (damaged_) co_return no_more_writing();
     if (auto r = co_await mark_dirty(offset, from.size()); !r) co_return r;
     if (flags.compressed) {
         for (uint64_t done = 0; done < from.size();) {
             const uint64_t n = std::min<uint64_t>(h_.cluster_size() - ((offset + done) & (h_.cluster_size() - 1)), from.size() - done);
             const IoVec part = from.slice(done, n);
-            if (auto r = co_await write_compressed(offset + done, part); !r) co_return r;
+            if (auto r = co_await write_compressed(offset + done, part); !r) co_return co_await failed(std::move(r));
             done += n;
         }
+        if (flags.fua) co_return co_await do_flush();
         co_return Result<void>{};
     }
     for (uint64_t done = 0; done < from.size();) {
         // One L2 table's reach at a time.
         const uint64_t n = std::min<uint64_t>(from.size() - done, h_.l2_reach() - (offset + done) % h_.l2_reach());
         const IoVec part = from.slice(done, n);
-        if (auto r = co_await write_piece(offset + done, part); !r) co_return r;
+        if (auto r = co_await write_piece(offset + done, part); !r) co_return co_await failed(std::move(r));
         done += n;
     }
     if (flags.fua) co_return co_await do_flush();
@@ -143,18 +144,17 @@ bool Qcow2Node::in_place(const L2Ref& r, uint64_t within, uint64_t length) const
 
 Result<void> Qcow2Node::refuse_place(uint64_t host) {
     if (data_file_) return {};
-    if (host == 0 || host >= file_->size() || (host & (h_.cluster_size() - 1)) != 0)
-        return corrupt("a table says that data is at offset " + std::to_string(host) + ", where none can be; writing there is refused");
-    if (auto r = find_tables(); !r) return r;
-    if (table_clusters_.contains(host >> h_.cluster_bits))
-        return corrupt("a table says that data is at offset " + std::to_string(host) + ", where a table of the image lies; writing there is refused");
-    return {};
+    if (host == 0) return found_damage("Preventing invalid write on metadata (overlaps with qcow2_header)");  // whatever the options say
+    if (host >= file_->size() || (host & (h_.cluster_size() - 1)) != 0)
+        return found_damage("a table says that data is at offset " + hex(host) + ", where none can be");
+    return refuse_overlap(host);
 }
 
 Task<Result<Qcow2Node::L2Ref>> Qcow2Node::own_l2(uint64_t offset) {
     const uint64_t l1_index = offset / h_.l2_reach();
     L2Ref out{nullptr, (offset % h_.l2_reach()) >> h_.cluster_bits};
     if (l1_index >= l1_.size() || !(l1_[l1_index] & kCopied)) co_return out;
+    if (auto r = refuse_overlap(l1_[l1_index] & kOffsetMask, Metadata::kActiveL2); !r) co_return std::unexpected(r.error());
     auto t = co_await table(l2_cache_, l1_[l1_index] & kOffsetMask);
     if (!t) co_return std::unexpected(t.error());
     out.table = *t;
@@ -247,6 +247,8 @@ Task<Result<uint64_t>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) 
     uint64_t host = begin;  // in a data file: offsets follow the guest's, nothing else lives there
     if (!data_file_) {
         const auto alone = co_await map_.lock();
+        // The table first: data lies in a row behind it, as other programs lay it out.
+        if (auto r = co_await l2_for_write(begin); !r) co_return std::unexpected(r.error());
         auto got = co_await allocate(count, false);
         if (!got) co_return std::unexpected(got.error());
         host = got->first;
@@ -263,6 +265,7 @@ Task<Result<uint64_t>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) 
     if (fresh && offset > begin && co_await hole(begin, offset - begin)) skipped = offset - begin;
     else head.resize(offset - begin);
     if (end > to && !(fresh && co_await hole(to, end - to))) tail.resize(end - to);
+    if (!head.empty() || !tail.empty()) file_->event("cow_read");
     if (!head.empty()) {
         result = co_await do_read(begin, IoVec(head.data(), head.size()));
         if (fresh && io::is_zero(head)) skipped = head.size();
@@ -278,6 +281,7 @@ Task<Result<uint64_t>> Qcow2Node::write_new(uint64_t offset, const IoVec& from) 
     if (result) result = co_await reach_data(host + (count << h_.cluster_bits));
     if (result) result = h_.crypt == Crypt::kNone ? co_await data().write(host + skipped, whole) : co_await write_encrypted(host, begin, whole);
     const auto alone = co_await map_.lock();
+    if (result && damaged_) result = no_more_writing();  // by another request, meanwhile
     if (!result) {
         if (!data_file_) free_later(host, count << h_.cluster_bits);
         co_return std::unexpected(result.error());
@@ -337,7 +341,7 @@ Task<Result<void>> Qcow2Node::zero_clusters(uint64_t offset, uint64_t length, bo
 }
 
 Task<Result<void>> Qcow2Node::do_write_zeroes(uint64_t offset, uint64_t length, WriteFlags flags) {
-    if (damaged_) co_return fail(ErrorKind::kCorrupt, filename_ + ": the image was found to be damaged; writing is refused", EIO);
+    if (damaged_) co_return no_more_writing();
     if (auto r = co_await mark_dirty(offset, length); !r) co_return r;
     const uint64_t cluster = h_.cluster_size();
     const uint64_t end = offset + length;
@@ -345,7 +349,7 @@ Task<Result<void>> Qcow2Node::do_write_zeroes(uint64_t offset, uint64_t length, 
     if (first >= last || (h_.version < 3 && (backing_ || !h_.backing_file.empty()))) co_return co_await Node::do_write_zeroes(offset, length, flags);
     if (first > offset)
         if (auto r = co_await Node::do_write_zeroes(offset, first - offset, flags); !r) co_return r;
-    if (auto r = co_await zero_clusters(first, last - first, flags.may_unmap); !r) co_return r;
+    if (auto r = co_await zero_clusters(first, last - first, flags.may_unmap); !r) co_return co_await failed(std::move(r));
     if (end > last)
         if (auto r = co_await Node::do_write_zeroes(last, end - last, flags); !r) co_return r;
     if (flags.fua) co_return co_await do_flush();
@@ -360,7 +364,8 @@ Task<Result<void>> Qcow2Node::do_discard(uint64_t offset, uint64_t length) {
     const uint64_t last = end == size_ ? align_up(end, cluster) : align_down(end, cluster);
     if (first >= last) co_return Result<void>{};
     if (h_.version < 3 && (backing_ || !h_.backing_file.empty())) co_return Result<void>{};  // what is behind would show through
-    co_return co_await zero_clusters(first, last - first, true);
+    auto r = co_await zero_clusters(first, last - first, true);
+    co_return r ? r : co_await failed(std::move(r));
 }
 
 }  // namespace myna::block::qcow2

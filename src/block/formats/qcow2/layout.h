@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -40,6 +41,9 @@ struct Extension {
                               kWriting = 0x4d796e61;  // "Myna": a writer of ours has changed tables and not closed the image (no data)
     uint32_t type;
     std::string data;
+    [[nodiscard]] static bool known(uint32_t type) noexcept {
+        return type == kBackingFormat || type == kFeatureNames || type == kBitmaps || type == kCryptHeader || type == kDataFile || type == kWriting;
+    }
 };
 
 inline uint64_t be64(const void* p) {
@@ -60,6 +64,13 @@ inline uint16_t be16(const void* p) {
 inline void put64(void* p, uint64_t v) { v = std::byteswap(v), std::memcpy(p, &v, 8); }
 inline void put32(void* p, uint32_t v) { v = std::byteswap(v), std::memcpy(p, &v, 4); }
 inline void put16(void* p, uint16_t v) { v = std::byteswap(v), std::memcpy(p, &v, 2); }
+
+/// "0x2a00"; "0": how the documented tools write offsets in messages.
+inline std::string hex(uint64_t v) {
+    char text[24];
+    std::snprintf(text, sizeof text, "%#llx", static_cast<unsigned long long>(v));
+    return text;
+}
 
 /// The header, decoded.
 struct Header {
@@ -97,8 +108,9 @@ struct Header {
     }
 };
 
-/// Decodes and checks `head` (the file's first cluster, or as much of it as there is). `name` is for messages.
-Result<Header> decode_header(const std::string& head, const std::string& name, uint64_t file_size);
+/// Decodes and checks `head` (the file's first cluster, or as much of it as there is). `name` is for messages; `repair`: a
+/// refcount table that is missing can be made anew.
+Result<Header> decode_header(const std::string& head, const std::string& name, uint64_t file_size, bool repair = false);
 /// Encodes it with extensions and backing file name; an error when that does not fit one cluster.
 Result<std::string> encode_header(const Header& h);
 

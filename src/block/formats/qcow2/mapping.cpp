@@ -38,13 +38,14 @@ Task<Result<Mapping>> Qcow2Node::map(uint64_t offset, uint64_t length) {
             out.compressed_bytes = compressed_size(e);
             return {};
         }
-        if (host & (cluster - 1)) return corrupt("Cluster offset " + std::to_string(host) + " of guest offset " + std::to_string(offset + pos) + " is not aligned to clusters");
+        if (host & (cluster - 1))
+            return found_damage("Cluster allocation offset " + hex(host) + " unaligned (L2 offset: " + hex(r.table->offset) + ", L2 index: " + hex(r.index) + ")");
         bool zero, present;
         if (h_.extended_l2()) {
             const uint64_t bm = bitmap(r), sub = within / piece;
             zero = bm >> (32 + sub) & 1;
             present = bm >> sub & 1;
-            if (zero && present) return corrupt("a subcluster at guest offset " + std::to_string(offset + pos) + " is both zero and allocated");
+            if (zero && present) return found_damage("a subcluster at guest offset " + std::to_string(offset + pos) + " is both zero and allocated");
         } else {
             zero = h_.version >= 3 && (e & kZeroFlag);
             present = host != 0 || (data_file_ && (e & kCopied));
@@ -54,7 +55,7 @@ Task<Result<Mapping>> Qcow2Node::map(uint64_t offset, uint64_t length) {
             out.allocated_zero = host != 0;
             out.host = host != 0 ? host + within : 0;
         } else if (present) {
-            if (host == 0 && !data_file_) return corrupt("guest offset " + std::to_string(offset + pos) + " is mapped to the header");
+            if (host == 0 && !data_file_) return found_damage("guest offset " + std::to_string(offset + pos) + " is mapped to the header");
             out.kind = Mapping::Kind::kData;
             out.host = host + within;
         }
@@ -84,6 +85,7 @@ Task<Result<Qcow2Node::L2Ref>> Qcow2Node::l2_for_write(uint64_t offset) {
     const uint64_t e = l1_[l1_index];
     const uint64_t index = (offset % h_.l2_reach()) >> h_.cluster_bits;
     if (e & kCopied) {
+        if (auto r = refuse_overlap(e & kOffsetMask, Metadata::kActiveL2); !r) co_return std::unexpected(r.error());
         auto t = co_await table(l2_cache_, e & kOffsetMask);
         if (!t) co_return std::unexpected(t.error());
         co_return L2Ref{*t, index};
@@ -95,7 +97,7 @@ Task<Result<Qcow2Node::L2Ref>> Qcow2Node::l2_for_write(uint64_t offset) {
         if (!old) co_return std::unexpected(old.error());
         bytes = (*old)->bytes;
     }
-    auto at = co_await allocate(1, true);
+    auto at = co_await allocate(1, true, "L2 table");
     if (!at) co_return std::unexpected(at.error());
     auto t = co_await new_table(l2_cache_, at->first, std::move(bytes));
     if (!t) co_return std::unexpected(t.error());
@@ -115,7 +117,9 @@ void Qcow2Node::set_entry(const L2Ref& r, uint64_t e, uint64_t bm) {
 /// The host clusters that entry `e` names lose a reference.
 void Qcow2Node::free_entry(uint64_t e) {
     if (e & kCompressed) free_later(compressed_offset(e), compressed_size(e));
-    else if ((e & kOffsetMask) != 0 && !data_file_) free_later(e & kOffsetMask, h_.cluster_size());
+    else if (data_file_ || (e & kOffsetMask) == 0) return;
+    else if ((e & kOffsetMask & (h_.cluster_size() - 1)) != 0) note_damage("Cannot free unaligned cluster " + hex(e & kOffsetMask));
+    else free_later(e & kOffsetMask, h_.cluster_size());
 }
 
 Task<Result<void>> Qcow2Node::free_l2(uint64_t offset) {
@@ -130,7 +134,10 @@ Task<Result<void>> Qcow2Node::free_l2(uint64_t offset) {
 Task<Result<Extent>> Qcow2Node::do_block_status(uint64_t offset, uint64_t length) {
     const auto shared = co_await map_.lock_shared();
     auto m = co_await map(offset, length);
-    if (!m) co_return std::unexpected(m.error());
+    if (!m) {
+        co_await mark_damage();
+        co_return std::unexpected(m.error());
+    }
     Extent out;
     out.length = m->length;
     switch (m->kind) {

@@ -8,11 +8,6 @@
 
 namespace myna::block::qcow2 {
 
-namespace {
-// Enough L2 tables for 32 GiB with default clusters, and never less than 16.
-constexpr size_t kL2CacheBytes = 4u << 20, kRefcountCacheBytes = 1u << 20;
-}  // namespace
-
 Qcow2Node::Qcow2Node(Graph& graph, NodePtr file)
     : Node(graph.reactor()), graph_(graph), l2_cache_(16), refcount_cache_(16), map_(graph.reactor()), evicting_(graph.reactor()) {
     file_ = std::move(file);
@@ -32,24 +27,28 @@ std::optional<std::string> Qcow2Node::backing_format_name() const {
 Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
     std::string head(std::min<uint64_t>(file_->size(), 64 << 10), '\0');
     if (auto r = co_await read_at(0, head.data(), head.size()); !r) co_return r;
-    auto h = decode_header(head, filename_, file_->size());
+    auto h = decode_header(head, filename_, file_->size(), o.check && !read_only_);
     if (!h) co_return std::unexpected(h.error());
     h_ = std::move(*h);
     size_ = h_.size;
+    auto settings = take_settings(o.options, h_);
+    if (!settings) co_return std::unexpected(settings.error());
+    settings_ = *settings;
     const uint64_t cluster = h_.cluster_size();
     fresh_from_ = clusters_of(file_->size());
     limits_.request_alignment = 1;
     limits_.zeroes_alignment = limits_.discard_alignment = static_cast<uint32_t>(cluster);
-    l2_cache_ = TableCache(std::max<size_t>(16, kL2CacheBytes / cluster));
-    refcount_cache_ = TableCache(std::max<size_t>(16, kRefcountCacheBytes / cluster));
+    l2_cache_ = TableCache(std::max<size_t>(16, settings_.l2_cache_bytes / cluster));
+    refcount_cache_ = TableCache(std::max<size_t>(16, settings_.refcount_cache_bytes / cluster));
 
     if (h_.crypt != Crypt::kNone)
         if (auto r = co_await open_crypt(o); !r) co_return r;
     if ((h_.incompatible & Incompatible::kCorrupt) && !read_only_ && !o.check)
-        co_return fail(ErrorKind::kCorrupt, filename_ + ": Image is corrupt; cannot be opened read/write\n'check -r all' can repair it; make a copy first.", EACCES);
+        co_return fail(ErrorKind::kCorrupt, "qcow2: Image is corrupt; cannot be opened read/write\n'check -r all' can repair it; make a copy first.", EACCES);
 
     if (h_.incompatible & Incompatible::kDataFile) {
         OpenOptions below = o;
+        below.writethrough = false;
         if (const auto it = o.options.find("data-file"); it != o.options.end()) {
             below.options = *it;
             auto n = co_await graph_.open_tree(below);
@@ -82,6 +81,7 @@ Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
         if (auto s = co_await snapshots(); !s && !o.check) co_return std::unexpected(s.error());
 
     if (auto r = co_await load_bitmap_directory(); !r && !o.check) co_return r;
+    if (auto r = co_await find_inactive(); !r) co_return r;
 
     marked_ = unclean_ = h_.extension(Extension::kWriting) != nullptr;
 
@@ -111,9 +111,8 @@ Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
 
 Task<Result<void>> Qcow2Node::settle() {
     // An extension that this version does not know may refer to clusters, which would look leaked.
-    constexpr uint32_t kKnown[] = {Extension::kBackingFormat, Extension::kFeatureNames, Extension::kBitmaps, Extension::kCryptHeader, Extension::kDataFile, Extension::kWriting};
     for (const Extension& e : h_.extensions)
-        if (std::ranges::find(kKnown, e.type) == std::end(kKnown)) co_return Result<void>{};
+        if (!Extension::known(e.type)) co_return Result<void>{};
     auto found = co_await check(CheckFix::kNone);
     if (!found) co_return std::unexpected(found.error());
     // What a damaged image seems to leak may be what the damaged table named: only 'check -r' may touch it. It finds leaks
@@ -130,6 +129,7 @@ Task<Result<void>> Qcow2Node::settle() {
 
 Task<Result<void>> Qcow2Node::do_close() {
     Result<void> r;
+    co_await mark_damage();
     if (!read_only_ && !damaged_) {
         if (bitmaps_changed_) r = co_await store_bitmaps();
         if (auto f = co_await flush(); !f && r) r = f;

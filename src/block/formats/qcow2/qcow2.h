@@ -63,6 +63,19 @@ class TableCache {
     std::unordered_map<uint64_t, std::list<Table>::iterator> index_;
 };
 
+/// What of the image lies in a host cluster that no data may be written to. In the order in which a place that is two of them is
+/// called the first; the option of each is overlap-check.NAME.
+enum class Metadata : uint8_t { kHeader, kActiveL1, kRefcountTable, kSnapshotTable, kInactiveL1, kBitmapDirectory, kRefcountBlock, kActiveL2, kInactiveL2 };
+
+/// Options that an image is opened with.
+struct Settings {
+    uint32_t overlap_check = 0;      // bit (1 << Metadata)
+    bool pass_discards = true;       // clusters that are freed go back to the host
+    size_t l2_cache_bytes = 0, refcount_cache_bytes = 0;
+};
+/// Reads them and refuses what is no option of this format.
+Result<Settings> take_settings(const nlohmann::json& options, const Header& h);
+
 /// Where a stretch of guest bytes is.
 struct Mapping {
     enum class Kind : uint8_t { kUnallocated, kZero, kData, kCompressed } kind = Kind::kUnallocated;
@@ -129,6 +142,7 @@ class Qcow2Node final : public Node {
 
     // ---- tables (tables.cpp); the caller holds map_
     Task<Result<Table*>> table(TableCache& cache, uint64_t offset);
+    [[nodiscard]] std::unexpected<Error> unaligned(const TableCache& cache, uint64_t offset);
     Task<Result<void>> make_room(TableCache& cache);
     Task<Result<Table*>> new_table(TableCache& cache, uint64_t offset, std::vector<uint8_t> bytes);
     Task<Result<void>> write_tables(TableCache& cache);
@@ -144,6 +158,24 @@ class Qcow2Node final : public Node {
     Task<Result<void>> read_at(uint64_t offset, void* bytes, size_t n);
     [[nodiscard]] std::unexpected<Error> corrupt(const std::string& what);
 
+    // ---- damage that shows while the image is in use (overlap.cpp)
+    /// The same, and the image gets the bit that says so, by which every program refuses to write to it: with the end of the
+    /// request that met it (mark_damage()), or when it is closed.
+    [[nodiscard]] std::unexpected<Error> found_damage(const std::string& what);
+    /// Damage that what is under way can go on without.
+    void note_damage(const std::string& what);
+    void tell_damage(const std::string& what, bool fatal);
+    Task<void> mark_damage();
+    /// `r`, which is not good; marks the image if that is why.
+    Task<Result<void>> failed(Result<void> r);
+    [[nodiscard]] std::unexpected<Error> no_more_writing() const;
+    /// Refuses a write of something else than `own` to that host cluster (its offset) if a table of the image is there.
+    [[nodiscard]] Result<void> refuse_overlap(uint64_t host, std::optional<Metadata> own = std::nullopt);
+    /// A table has a new place.
+    void note_tables(uint64_t offset, uint64_t bytes, Metadata kind);
+    /// The L2 tables that snapshots use, where the options want those looked after, too.
+    Task<Result<void>> find_inactive();
+
     // ---- refcounts (refcounts.cpp); the caller holds map_ alone
     [[nodiscard]] uint64_t clusters_of(uint64_t bytes) const noexcept { return (bytes + h_.cluster_size() - 1) >> h_.cluster_bits; }
     [[nodiscard]] uint64_t refcounts_per_block() const noexcept { return h_.cluster_size() * 8 >> h_.refcount_order; }
@@ -157,14 +189,17 @@ class Qcow2Node final : public Node {
     Task<Result<Table*>> refcount_block(uint64_t cluster);
     Task<Result<void>> grow_refcount_table(uint64_t blocks_needed);
     /// Up to `count` free host clusters in a row (at least 1; all of them when `exact`), counted once each.
-    Task<Result<std::pair<uint64_t, uint64_t>>> allocate(uint64_t count, bool exact);
+    /// `what` is to lie there, for a message.
+    Task<Result<std::pair<uint64_t, uint64_t>>> allocate(uint64_t count, bool exact, const char* what = nullptr);
     /// The clusters lose a reference once the tables that named them are on disk.
     void free_later(uint64_t host, uint64_t bytes);
-    /// Finds where the tables of this image lie; an error when two refcount blocks are at one place.
+    /// Finds where the tables of this image lie (overlap.cpp); an error when two refcount blocks are at one place.
     [[nodiscard]] Result<void> find_tables();
     /// Refuses clusters that the counts call free although a table of this image lies there.
-    [[nodiscard]] Result<void> refuse_tables(uint64_t cluster, uint64_t count);
+    [[nodiscard]] Result<void> refuse_tables(uint64_t cluster, uint64_t count, const char* what = nullptr);
     Task<Result<void>> refuse_uncounted(uint64_t index);
+    /// The host may have the bytes of freed clusters.
+    Task<Result<void>> give_back(uint64_t offset, uint64_t bytes);
     Task<Result<void>> apply_frees(std::map<uint64_t, uint64_t> frees);
     /// Whether the cluster is to lose references.
     [[nodiscard]] bool owed(uint64_t cluster) const;
@@ -325,7 +360,9 @@ class Qcow2Node final : public Node {
     io::SharedMutex map_;
     io::Mutex evicting_;                     // one at a time writes L2 tables to make room
     std::list<InFlight> in_flight_;          // in the order of their claims
-    std::unordered_set<uint64_t> table_clusters_;  // where the tables that were there at the first allocation lie
+    std::unordered_map<uint64_t, Metadata> table_clusters_;  // where the tables of the image lie; empty: not looked for yet
+    std::vector<uint64_t> inactive_l2_;      // offsets (find_inactive())
+    Settings settings_;
     uint64_t fresh_from_ = 0;                // clusters from here on were never used: they read as zeroes
     bool allocated_fresh_ = false;           // whether the last allocate() gave only such clusters
     bool grown_ahead_ = false;               // the file is longer than what is used; close() cuts it
@@ -368,6 +405,9 @@ class Qcow2Node final : public Node {
     bool marked_ = false;                    // the header on disk says that somebody writes, or has no room to
     bool unclean_ = false;                   // it said so when the image was opened, and there may be leaks to repair at the next opening
     bool damaged_ = false;                   // corruption was found: no more writing
+    bool mark_due_ = false;                  // and the header is to say so
+    bool damage_told_ = false;
+    bool checking_ = false;                  // by check(), which reports it in its own way
 };
 
 }  // namespace qcow2

@@ -70,7 +70,8 @@ Task<Result<Table*>> Qcow2Node::refcount_block(uint64_t cluster) {
     if (at / refcounts_per_block() != index) at = first;
     if (cluster == at) ++at;  // the caller is about to take that one
     if (at / refcounts_per_block() != index) at = first;
-    if (auto r = refuse_tables(at, 1); !r) co_return std::unexpected(r.error());
+    if (auto r = refuse_tables(at, 1, "refcount block"); !r) co_return std::unexpected(r.error());
+    file_->event("refblock_alloc");
     std::vector<uint8_t> bytes(h_.cluster_size());
     set_refcount(bytes, h_.refcount_order, at % refcounts_per_block(), 1);
     auto t = co_await new_table(refcount_cache_, at << h_.cluster_bits, std::move(bytes));
@@ -125,6 +126,7 @@ Task<Result<void>> Qcow2Node::grow_refcount_table(uint64_t blocks_needed) {
     fresh_from_ = std::max(fresh_from_, begin + used);
     h_.refcount_table_offset = begin << h_.cluster_bits;
     h_.refcount_table_clusters = static_cast<uint32_t>(table_clusters);
+    note_tables(h_.refcount_table_offset, table_clusters << h_.cluster_bits, Metadata::kRefcountTable);
     if (auto r = co_await write_header(); !r) co_return r;
     free_later(old_offset, old_clusters << h_.cluster_bits);
     co_return Result<void>{};
@@ -137,7 +139,7 @@ Task<Result<void>> Qcow2Node::change_refcount(uint64_t cluster, uint64_t count, 
         const uint64_t i = c % refcounts_per_block();
         const uint64_t now = get_refcount((*t)->bytes, h_.refcount_order, i);
         if (delta < 0 && now == 0)
-            co_return corrupt("host cluster " + std::to_string(c) + " is in use but its refcount is 0");
+            co_return found_damage("host cluster " + std::to_string(c) + " is in use but its refcount is 0");
         if (delta > 0 && now == max_refcount())
             co_return fail(ErrorKind::kInvalidArgument, filename_ + ": a cluster would have more references than the image's refcount width can count", EINVAL);
         set_refcount((*t)->bytes, h_.refcount_order, i, now + static_cast<uint64_t>(static_cast<int64_t>(delta)));
@@ -152,7 +154,7 @@ Task<Result<void>> Qcow2Node::change_refcount(uint64_t cluster, uint64_t count, 
     co_return Result<void>{};
 }
 
-Task<Result<std::pair<uint64_t, uint64_t>>> Qcow2Node::allocate(uint64_t count, bool exact) {
+Task<Result<std::pair<uint64_t, uint64_t>>> Qcow2Node::allocate(uint64_t count, bool exact, const char* what) {
     file_->event("cluster_alloc");
     if (auto r = co_await mark_writing(); !r) co_return std::unexpected(r.error());
     if (auto r = find_tables(); !r) co_return std::unexpected(r.error());
@@ -192,7 +194,7 @@ Task<Result<std::pair<uint64_t, uint64_t>>> Qcow2Node::allocate(uint64_t count, 
         begin = found > 0 ? begin : c;
         found = 0;
     }
-    if (auto r = refuse_tables(begin, found); !r) co_return std::unexpected(r.error());
+    if (auto r = refuse_tables(begin, found, what); !r) co_return std::unexpected(r.error());
     if (shadow_)
         for (uint64_t c = begin; c < begin + found; ++c) shadow_->hold(c);  // a table that moves must not go there
     if (auto r = co_await change_refcount(begin, found, 1); !r) co_return std::unexpected(r.error());
@@ -200,34 +202,6 @@ Task<Result<std::pair<uint64_t, uint64_t>>> Qcow2Node::allocate(uint64_t count, 
     allocated_fresh_ = begin >= fresh_from_;
     fresh_from_ = std::max(fresh_from_, begin + found);
     co_return std::pair{begin << h_.cluster_bits, found};
-}
-
-Result<void> Qcow2Node::find_tables() {
-    if (!table_clusters_.empty()) return {};
-    const auto add = [&](uint64_t offset, uint64_t bytes) {
-        for (uint64_t c = offset >> h_.cluster_bits; bytes != 0 && c <= (offset + bytes - 1) >> h_.cluster_bits; ++c) table_clusters_.insert(c);
-    };
-    // Blocks of their own: so the search for free clusters never takes longer than the file is large.
-    for (const uint64_t at : refcount_table_)
-        if (at != 0 && !table_clusters_.insert(at >> h_.cluster_bits).second) {
-            table_clusters_.clear();
-            return corrupt("two entries of the refcount table name the block at offset " + std::to_string(at));
-        }
-    add(0, h_.cluster_size());
-    add(h_.refcount_table_offset, uint64_t{h_.refcount_table_clusters} << h_.cluster_bits);
-    add(h_.l1_offset, l1_.size() * 8);
-    add(h_.snapshots_offset, old_snapshot_bytes_);
-    for (const uint64_t e : l1_)
-        if (const uint64_t at = e & kOffsetMask; at != 0) add(at, h_.cluster_size());
-    return {};
-}
-
-Result<void> Qcow2Node::refuse_tables(uint64_t cluster, uint64_t count) {
-    if (auto r = find_tables(); !r) return r;
-    for (uint64_t c = cluster; c < cluster + count; ++c)
-        if (table_clusters_.contains(c))
-            return corrupt("host cluster " + std::to_string(c) + " holds a table of the image, but its refcount says that it is free; writing there is refused");
-    return {};
 }
 
 /// Where a refcount block is missing although a table names clusters that it should count, their counts are lost: they
@@ -266,17 +240,23 @@ Task<Result<void>> Qcow2Node::refuse_uncounted(uint64_t index) {
         uncounted_ = std::move(found);
     }
     if (uncounted_->contains(index))
-        co_return corrupt("host clusters from " + std::to_string(index * refcounts_per_block() << h_.cluster_bits) + " on are in use but have no refcounts");
+        co_return found_damage("host clusters from " + std::to_string(index * refcounts_per_block() << h_.cluster_bits) + " on are in use but have no refcounts");
     co_return Result<void>{};
 }
 
 void Qcow2Node::free_later(uint64_t host, uint64_t bytes) {
+    if (bytes == 0) return;
     const uint64_t first = host >> h_.cluster_bits, last = (host + bytes - 1) >> h_.cluster_bits;
     for (uint64_t c = first; c <= last; ++c) ++frees_[c];
 }
 
 bool Qcow2Node::owed(uint64_t cluster) const {
     return frees_.contains(cluster) || std::any_of(frees_waiting_.begin(), frees_waiting_.end(), [&](const Frees& f) { return f.references.contains(cluster); });
+}
+
+Task<Result<void>> Qcow2Node::give_back(uint64_t offset, uint64_t bytes) {
+    if (!settings_.pass_discards) co_return Result<void>{};
+    co_return co_await file_->discard(offset, bytes);
 }
 
 Task<Result<void>> Qcow2Node::apply_frees(std::map<uint64_t, uint64_t> frees) {
@@ -294,14 +274,14 @@ Task<Result<void>> Qcow2Node::apply_frees(std::map<uint64_t, uint64_t> frees) {
             continue;
         }
         if (run_length != 0)
-            if (auto r = co_await file_->discard(run_begin << h_.cluster_bits, run_length << h_.cluster_bits); !r) co_return r;
+            if (auto r = co_await give_back(run_begin << h_.cluster_bits, run_length << h_.cluster_bits); !r) co_return r;
         run_begin = cluster;
         run_length = 1;
     }
     if (run_length != 0 && (run_begin + run_length) << h_.cluster_bits <= file_->size()) {
         // The counts that free them must be on disk first: a cut must not leave a used cluster without its bytes.
         if (auto r = co_await write_tables(refcount_cache_); !r) co_return r;
-        if (auto r = co_await file_->discard(run_begin << h_.cluster_bits, run_length << h_.cluster_bits); !r) co_return r;
+        if (auto r = co_await give_back(run_begin << h_.cluster_bits, run_length << h_.cluster_bits); !r) co_return r;
     }
     co_return Result<void>{};
 }

@@ -128,6 +128,7 @@ Task<Result<void>> Qcow2Node::commit_shadow() {
     next_free_ = shadow->next_free;
     last_compressed_at_ = UINT64_MAX;
     ++compressed_changes_;
+    if (auto r = co_await find_inactive(); !r) co_return r;
     // The host gets back what only the old state used.
     for (uint64_t c = 0; c < shadow->held.size();) {
         uint64_t n = 0;

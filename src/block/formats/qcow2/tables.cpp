@@ -49,12 +49,6 @@ std::vector<Table*> TableCache::dirty_tables() {
 
 // ---- reading and writing tables
 
-std::unexpected<Error> Qcow2Node::corrupt(const std::string& what) {
-    damaged_ = true;
-    return fail(ErrorKind::kCorrupt,
-                filename_ + ": " + what + "\nThe image is damaged. 'check -r all' can repair what it describes; make a copy first.", EIO);
-}
-
 Task<Result<void>> Qcow2Node::read_at(uint64_t offset, void* bytes, size_t n) {
     const uint64_t there = offset < file_->size() ? std::min<uint64_t>(n, file_->size() - offset) : 0;
     if (there < n) std::memset(static_cast<uint8_t*>(bytes) + there, 0, n - there);  // a table of no entries has no memory
@@ -66,6 +60,14 @@ Task<Result<void>> Qcow2Node::write_at(uint64_t offset, const void* bytes, size_
     if (offset + n > file_->size())
         if (auto r = co_await reach(offset + n); !r) co_return r;
     co_return co_await file_->write(offset, IoVec(const_cast<void*>(bytes), n));
+}
+
+std::unexpected<Error> Qcow2Node::unaligned(const TableCache& cache, uint64_t offset) {
+    const bool l2 = &cache == &l2_cache_;
+    const auto& names = l2 ? l1_ : refcount_table_;
+    const auto at = std::ranges::find_if(names, [&](uint64_t e) { return (e & kOffsetMask) == offset; });
+    const std::string index = at == names.end() ? "" : std::string(" (") + (l2 ? "L1" : "reftable") + " index: " + hex(static_cast<uint64_t>(at - names.begin())) + ")";
+    return found_damage((l2 ? "L2 table offset " : "Refblock offset ") + hex(offset) + " unaligned" + index);
 }
 
 Task<Result<Table*>> Qcow2Node::table(TableCache& cache, uint64_t offset) {
@@ -82,8 +84,7 @@ Task<Result<Table*>> Qcow2Node::table(TableCache& cache, uint64_t offset) {
         if (others == loading_.end()) break;
         co_await Wait{others->second};  // many may ask for one table at once: one of them reads it
     }
-    if ((offset & (h_.cluster_size() - 1)) != 0 || offset == 0)
-        co_return corrupt("a metadata table is said to be at offset " + std::to_string(offset) + ", which is not a cluster's");
+    if ((offset & (h_.cluster_size() - 1)) != 0 || offset == 0) co_return unaligned(cache, offset);
     if (offset >= file_->size()) co_return corrupt("a metadata table is said to be at offset " + std::to_string(offset) + ", outside the file");
     struct Load {
         Qcow2Node& n;
@@ -107,6 +108,7 @@ Task<Result<Table*>> Qcow2Node::new_table(TableCache& cache, uint64_t offset, st
     if (auto r = co_await make_room(cache); !r) co_return std::unexpected(r.error());
     Table& t = cache.insert(offset, std::move(bytes));
     t.dirty = true;
+    note_tables(offset, h_.cluster_size(), &cache == &l2_cache_ ? Metadata::kActiveL2 : Metadata::kRefcountBlock);
     co_return &t;
 }
 
@@ -131,6 +133,7 @@ Task<Result<void>> Qcow2Node::write_tables(TableCache& cache) {
     if (!dirty.empty())
         if (auto r = co_await mark_writing(); !r) co_return r;
     for (Table* t : dirty) {
+        if (auto r = refuse_overlap(t->offset, &cache == &l2_cache_ ? Metadata::kActiveL2 : Metadata::kRefcountBlock); !r) co_return r;
         file_->event(&cache == &l2_cache_ ? "l2_update" : "refblock_update");
         // Dirty until it is written: a clean table may leave the cache.
         if (auto r = co_await write_at(t->offset, t->bytes.data(), t->bytes.size()); !r) co_return r;
@@ -183,6 +186,11 @@ Task<Result<void>> Qcow2Node::flush_metadata() {
         }
         ++tables_written_;
     }
+    if (damaged_) {  // what else names them is not known: they stay
+        frees_.clear();
+        frees_waiting_.clear();
+        co_return Result<void>{};
+    }
     if (!frees_.empty()) {
         frees_waiting_.push_back({oldest_generation_ + readers_.size() - 1, std::exchange(frees_, {})});
         readers_.push_back(0);
@@ -204,7 +212,7 @@ Task<Result<void>> Qcow2Node::do_flush() {
     file_->event("flush_to_os");
     {
         const auto alone = co_await map_.lock();
-        if (auto r = co_await flush_metadata(); !r) co_return r;
+        if (auto r = co_await flush_metadata(); !r) co_return co_await failed(std::move(r));
     }
     co_return co_await barrier();
 }

@@ -21,6 +21,7 @@ Task<Result<void>> Qcow2Node::move_l1(uint64_t entries) {
     l1_dirty_.assign((l1_.size() + 63) / 64, false);
     h_.l1_offset = at->first;
     h_.l1_entries = static_cast<uint32_t>(entries);
+    note_tables(at->first, t.size(), Metadata::kActiveL1);
     if (old_bytes != 0) free_later(old, old_bytes);
     co_return Result<void>{};
 }
@@ -43,7 +44,7 @@ Task<Result<void>> Qcow2Node::do_read_vm_state(uint64_t offset, const IoVec& int
 }
 
 Task<Result<void>> Qcow2Node::do_write_vm_state(uint64_t offset, const IoVec& from) {
-    if (damaged_) co_return fail(ErrorKind::kCorrupt, filename_ + ": the image was found to be damaged; writing is refused", EIO);
+    if (damaged_) co_return no_more_writing();
     if (data_file_) co_return fail(ErrorKind::kUnsupported, "Images with external data files have no internal snapshots", ENOTSUP);
     const uint64_t begin = vm_state_entry() * h_.l2_reach(), most = kMaxL1Bytes / 8 * h_.l2_reach();
     if (begin > most || offset > most - begin || from.size() > most - begin - offset)
@@ -59,7 +60,7 @@ Task<Result<void>> Qcow2Node::do_write_vm_state(uint64_t offset, const IoVec& fr
     for (uint64_t done = 0; done < from.size();) {
         const uint64_t at = begin + offset + done, n = std::min<uint64_t>(from.size() - done, h_.l2_reach() - at % h_.l2_reach());
         const IoVec part = from.slice(done, n);
-        if (auto r = co_await write_piece(at, part); !r) co_return r;
+        if (auto r = co_await write_piece(at, part); !r) co_return co_await failed(std::move(r));
         done += n;
     }
     co_return Result<void>{};

@@ -98,6 +98,7 @@ class RawNode final : public Node {
 Task<Result<NodePtr>> open_raw(Graph& graph, const OpenOptions& o) {
     OpenOptions below = o;
     below.options = o.options.value("file", nlohmann::json::object());
+    below.writethrough = false;
     auto file = co_await graph.open_tree(below);
     if (!file) co_return std::unexpected(file.error());
     auto node = std::make_shared<RawNode>(graph.reactor(), *file, o.options.value("probed", false));

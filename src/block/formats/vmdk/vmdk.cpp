@@ -231,6 +231,7 @@ class VmdkNode final : public Node {
                 p.filename = Graph::resolve_backing(filename_, line.file);
                 if (p.filename == filename_) co_return fail(ErrorKind::kCorrupt, filename_ + ": the descriptor names itself as an extent", EINVAL);
                 OpenOptions below = o;
+                below.writethrough = false;
                 below.read_only = o.read_only || line.access != "RW";
                 auto file = co_await graph_.open_protocol(p.filename, below);
                 if (!file) co_return std::unexpected(file.error());
