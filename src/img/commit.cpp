@@ -101,7 +101,11 @@ Task<int> run(Tool& tool, Args& a) {
     {
         Progress progress(a.has("progress") && !a.has("quiet"));
         auto r = co_await copy_down(*top, *base, rate, progress);
-        if (r && !a.has("drop") && base_name.empty()) r = co_await top->make_empty();
+        if (r && !a.has("drop") && base_name.empty()) {
+            // A format that cannot be emptied keeps a second copy of what its backing file has now.
+            r = co_await top->make_empty();
+            if (!r && r.error().kind == ErrorKind::kUnsupported) r = Result<void>{};
+        }
         if (!r) code = tool.error("Block job failed: " + reason(r.error()));
         else progress.finish();
     }

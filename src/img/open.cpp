@@ -4,13 +4,12 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/json_dialect.h"
 #include "block/filters/throttle.h"
+#include "block/formats/crypto/secret.h"
 #include "img/tool.h"
 #include "net/tls.h"
 
@@ -19,26 +18,6 @@ namespace myna::img {
 using nlohmann::json;
 
 namespace {
-
-/// RFC 4648 base64, blanks and line ends allowed.
-std::optional<std::string> from_base64(std::string_view s) {
-    std::string out;
-    uint32_t bits = 0;
-    unsigned have = 0;
-    for (const char c : s) {
-        if (c == '\n' || c == '\r' || c == ' ' || c == '=') continue;
-        static constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        const size_t d = kDigits.find(c);
-        if (d == std::string_view::npos) return std::nullopt;
-        bits = bits << 6 | static_cast<uint32_t>(d);
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            out += static_cast<char>(bits >> have);
-        }
-    }
-    return out;
-}
 
 bool take_object(Tool& tool, const std::string& given) {
     json o;
@@ -71,28 +50,11 @@ bool take_object(Tool& tool, const std::string& given) {
         return true;
     }
     if (type != "secret") return tool.error("--object " + type + ": only 'secret', 'tls-creds-…' and 'throttle-group' objects are there"), false;
-    for (const char* k : {"keyid", "iv"})
-        if (o.contains(k)) return tool.error(std::string("--object secret: encrypted secrets ('") + k + "') are not implemented; use file="), false;
-    std::string data;
-    if (o.contains("data") && o.contains("file")) return tool.error("'file' and 'data' are mutually exclusive"), false;
-    if (o.contains("data")) {
-        data = o["data"].get<std::string>();
-    } else if (o.contains("file")) {
-        std::ifstream f(o["file"].get<std::string>(), std::ios::binary);
-        if (!f) return tool.error("Unable to read " + o["file"].get<std::string>() + ": Failed to open file"), false;
-        data.assign(std::istreambuf_iterator<char>(f), {});
-    } else {
-        return tool.error("Must provide 'file' or 'data'"), false;
-    }
-    const std::string format = o.value("format", "raw");
-    if (format == "base64") {
-        auto d = from_base64(data);
-        if (!d) return tool.error("Base64 data is not valid"), false;
-        data = std::move(*d);
-    } else if (format != "raw") {
-        return tool.error("Invalid parameter '" + format + "'"), false;
-    }
-    tool.graph.add_secret(o["id"].get<std::string>(), std::move(data));
+    std::map<std::string, std::string> properties;
+    for (const auto& [key, value] : o.items()) properties[key] = value.is_string() ? value.get<std::string>() : value.dump();
+    auto bytes = block::crypto::secret_bytes(properties, [&](std::string_view id) { return tool.graph.secret(id); });
+    if (!bytes) return tool.error(bytes.error()), false;
+    tool.graph.add_secret(o["id"].get<std::string>(), std::move(*bytes));
     return true;
 }
 

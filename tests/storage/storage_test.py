@@ -626,6 +626,13 @@ def options(top):
     said = '{"execute":"qmp_capabilities"}\n{"execute":"query-jobs"}\n{"execute":"quit"}\n'
     streams = [subprocess.run([b, "--chardev", "stdio,id=m", "--monitor", "chardev=m"], cwd=cwd, input=said, capture_output=True, text=True, timeout=30) for b in (OURS, THEIRS)]
     expect("monitor on stdio", *[(r.returncode, [json.loads(line) for line in r.stdout.splitlines()][1:]) for r in streams])
+    # What a monitor may name is there before its first command is read.
+    line = ["--chardev", "stdio,id=m", "--monitor", "chardev=m", "--object", "iothread,id=t", "--blockdev", "driver=file,node-name=f,filename=a.qcow2", "--blockdev", "driver=qcow2,node-name=q,file=f",
+            "--nbd-server", f"addr.type=unix,addr.path={cwd}/late.sock", "--export", "nbd,id=e,node-name=q,iothread=t"]
+    said = "{'execute': 'qmp_capabilities'}\n{'execute': 'query-block-exports'}\n{'execute': 'quit'}\n"
+    texts = [subprocess.run([b, *line], cwd=cwd, input=said, capture_output=True, text=True, timeout=30).stdout.splitlines()[1:3] for b in (OURS, THEIRS)]
+    expect("answers to early commands", json.loads(texts[0][1]), json.loads(texts[1][1]))
+    expect("blanks in answers", texts[0][0], texts[1][0])
     limits = ["--object", "throttle-group,id=g,limits.bps-total=1048576", "--blockdev", "driver=throttle,throttle-group=g,node-name=t,file.driver=qcow2,file.file.driver=file,file.file.filename=a.qcow2"]
     d = Daemon(OURS, cwd, *limits)
     expect("nodes", [n["drv"] for n in d.good("query-named-block-nodes")][:1], ["throttle"])

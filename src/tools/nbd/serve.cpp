@@ -136,7 +136,10 @@ Task<Result<myna::nbd::ExportPtr>> open_export(block::Graph& graph, const Settin
     e->multi_conn = s.shared != 1;
     e->allocation_depth = s.allocation_depth;
     for (const std::string& name : s.bitmaps) {
+        // The first image of the chain that has it.
         auto bits = co_await (*node)->bitmap_bits(name);
+        for (block::Node* n = (*node)->backing().get(); !bits && n != nullptr; n = n->backing().get())
+            if (auto below = co_await n->bitmap_bits(name)) bits = std::move(below);
         if (!bits && bits.error().kind == ErrorKind::kNotFound) co_return fail(ErrorKind::kNotFound, "Bitmap '" + name + "' is not found");
         if (!bits) co_return std::unexpected(bits.error());
         e->bitmaps.push_back({name, bits->granularity, std::move(bits->words)});

@@ -120,7 +120,9 @@ Task<Result<json>> Daemon::export_add(json a) {
     const std::span<const std::string_view> own = e.type == "nbd" ? std::span<const std::string_view>(kNbd) : kFuse;
     for (const auto& [key, value] : a.items())
         if (std::ranges::find(kBoth, std::string_view(key)) == std::end(kBoth) && std::ranges::find(own, std::string_view(key)) == own.end()) co_return wrong("Parameter '" + key + "' is unexpected");
-    if (a.contains("iothread")) co_return fail(ErrorKind::kUnsupported, "iothread is not supported: all exports share one thread");
+    // All exports run in the daemon's own loop; the name is checked, so that a mistyped one does not pass.
+    if (const std::string thread = text_of(a, "iothread"); !thread.empty())
+        if (const auto it = objects.all().find(thread); it == objects.all().end() || it->second.type != "iothread") co_return wrong("iothread \"" + thread + "\" not found");
     if (flag_of(a, "writethrough")) co_return fail(ErrorKind::kUnsupported, "writethrough is not supported; open the node with cache.direct and let clients ask for FUA");
     auto node = node_of(e.node_name, false);
     if (!node) co_return std::unexpected(node.error());
@@ -160,6 +162,9 @@ Task<Result<json>> Daemon::export_add(json a) {
                 }
                 if (!done) break;
                 auto bits = co_await bits_of(holder, name);
+                if (of.empty())  // the first image of the chain that has it
+                    for (NodePtr n = holder->backing(); !bits && n; n = n->backing())
+                        if (auto below = co_await bits_of(n, name)) bits = std::move(below);
                 if (!bits) done = fail(ErrorKind::kNotFound, "Bitmap '" + name + "' is not found");
                 else out->bitmaps.push_back({name, bits->granularity, std::move(bits->words)});
             }

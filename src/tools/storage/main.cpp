@@ -110,6 +110,7 @@ class Program {
     }
     /// Runs until quit or a signal, and shuts down.
     void serve(int signals) {
+        for (Task<void>& m : monitors_) reactor_.spawn(std::move(m));
         reactor_.spawn([](Program& p, int fd) -> Task<void> {
             co_await await_end(p.reactor_, fd);
             p.stop_.release();
@@ -189,18 +190,18 @@ class Program {
         const bool pretty = flag_of(*o, "pretty");
         if (c.type == "stdio") {
             // One socket for both directions, carried from and to the streams: a terminal or pipe stays as it was.
-            reactor_.spawn(serve_stdio(pretty));
+            monitors_.push_back(serve_stdio(pretty));
         } else if (c.server) {
             if (c.wait && !c.listeners.empty()) {
                 std::fprintf(stderr, "%s: info: QEMU waiting for connection on: disconnected:%s%s,server=on\n", called.c_str(), c.address.kind == net::Address::Kind::kUnix ? "unix:" : "tcp:", c.address.text().c_str());
                 pollfd p{c.listeners[0], POLLIN, 0};
                 ::poll(&p, 1, -1);
             }
-            for (const int fd : c.listeners) reactor_.spawn(accept_monitors(fd, pretty));
+            for (const int fd : c.listeners) monitors_.push_back(accept_monitors(fd, pretty));
         } else {
             auto s = reactor_.run(net::connect_to(reactor_, c.address));
             if (!s) return std::unexpected(s.error());
-            reactor_.spawn(qmp::Monitor::serve(std::make_shared<qmp::Monitor>(daemon_.commands, std::move(*s), pretty)));
+            monitors_.push_back(qmp::Monitor::serve(std::make_shared<qmp::Monitor>(daemon_.commands, std::move(*s), pretty)));
         }
         return {};
     }
@@ -258,6 +259,7 @@ class Program {
     Daemon daemon_;
     io::Semaphore stop_;
     std::map<std::string, Chardev> chardevs_;
+    std::vector<Task<void>> monitors_;                   // wait until all options are done: commands may name what they make
     std::vector<std::shared_ptr<net::Stream>> streams_;  // our ends of what stdin and stdout are carried by
 };
 

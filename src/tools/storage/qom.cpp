@@ -26,6 +26,8 @@ constexpr TypeRow kTypes[] = {
     {"container", "object", ""},
     {"authz", "object", "", true},
     {"authz-simple", "authz", "identity:string", false, true},
+    {"event-loop-base", "object", "aio-max-batch:int thread-pool-max:int thread-pool-min:int", true},
+    {"iothread", "event-loop-base", "poll-grow:int poll-max-ns:int poll-shrink:int", false, true},
     {"secret_common", "object", "iv:string keyid:string loaded:bool format:QCryptoSecretFormat", true},
     {"secret", "secret_common", "file:string data:string", false, true},
     {"throttle-group", "object", "limits:ThrottleLimits", false, true},

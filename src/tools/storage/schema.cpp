@@ -71,11 +71,11 @@ constexpr std::string_view kTypes[][2] = {
     {"JobInfo", "{id:str type:JobType status:JobStatus current-progress:int total-progress:int ?error:str}"},
     {"BlockJobInfo", "{type:str device:str len:int offset:int busy:bool paused:bool speed:int io-status:ok|failed|nospace ready:bool status:JobStatus auto-finalize:bool auto-dismiss:bool ?error:str}"},
     {"BlockExportType", "nbd|fuse"},
-    {"BlockExportOptions", "{type:BlockExportType id:str node-name:str ?writable:bool / type nbd={?name:str ?description:str ?bitmaps:[BitmapRef] ?allocation-depth:bool} "
+    {"BlockExportOptions", "{type:BlockExportType id:str node-name:str ?writable:bool ?iothread:str / type nbd={?name:str ?description:str ?bitmaps:[BitmapRef] ?allocation-depth:bool} "
                            "fuse={mountpoint:str ?growable:bool ?allow-other:off|on|auto}}"},
-    {"ObjectType", "authz-simple|secret|throttle-group|tls-creds-anon|tls-creds-psk|tls-creds-x509"},
+    {"ObjectType", "authz-simple|iothread|secret|throttle-group|tls-creds-anon|tls-creds-psk|tls-creds-x509"},
     {"TlsEndpoint", "client|server"},
-    {"ObjectOptions", "{qom-type:ObjectType id:str / qom-type authz-simple={identity:str} secret={?data:str ?file:str ?format:raw|base64} throttle-group={?limits:ThrottleLimits} "
+    {"ObjectOptions", "{qom-type:ObjectType id:str / qom-type authz-simple={identity:str} secret={?data:str ?file:str ?format:raw|base64 ?keyid:str ?iv:str} iothread={?poll-max-ns:int ?poll-grow:int ?poll-shrink:int ?aio-max-batch:int ?thread-pool-min:int ?thread-pool-max:int} throttle-group={?limits:ThrottleLimits} "
                       "tls-creds-anon={?endpoint:TlsEndpoint ?dir:str} tls-creds-psk={?endpoint:TlsEndpoint ?dir:str ?username:str} tls-creds-x509={?endpoint:TlsEndpoint ?dir:str ?verify-peer:bool}}"},
     {"ObjectPropertyInfo", "{name:str type:str ?description:str ?default-value:any}"},
     {"BlockJobEvent", "{type:JobType device:str len:int offset:int speed:int}"},

@@ -1,5 +1,7 @@
 #include "block/formats/common/two_level.h"
 
+#include <algorithm>
+
 #include "base/bits.h"
 #include "block/formats/common/open.h"
 
@@ -75,6 +77,23 @@ Task<Result<void>> TwoLevelNode::write_tables() {
     }
     l1_dirty_.clear();
     co_return Result<void>{};
+}
+
+Task<Result<void>> TwoLevelNode::make_empty() {
+    if (read_only_) co_return fail(ErrorKind::kPermission, filename_ + ": image is read-only", EPERM);
+    if (auto r = co_await begin_writing(); !r) co_return r;
+    const auto drained = co_await drain();
+    const auto alone = co_await map_.lock();
+    if (auto r = co_await flush_tables(); !r) co_return r;
+    std::ranges::fill(l1_, 0);
+    const std::vector<uint8_t> none(l1_.size() * 8);
+    if (auto r = co_await write_bytes(*file_, l1_at_, none.data(), none.size()); !r) co_return r;
+    if (auto r = co_await file_->flush(); !r) co_return r;
+    // Nothing names the tables and the data any more: what is behind the L1 table may go.
+    tables_.clear();
+    next_ = align_up(std::max(l1_at_ + none.size(), kept_end_), block_bytes_);
+    if (next_ >= file_->size()) co_return Result<void>{};
+    co_return co_await file_->truncate(next_);
 }
 
 }  // namespace myna::block::formats

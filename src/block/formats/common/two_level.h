@@ -11,6 +11,9 @@
 namespace myna::block::formats {
 
 class TwoLevelNode : public BlockMapNode {
+  public:
+    Task<Result<void>> make_empty() override;
+
   protected:
     TwoLevelNode(Graph& graph, NodePtr file, bool big_endian);
     /// What an L2 entry says.
@@ -31,6 +34,7 @@ class TwoLevelNode : public BlockMapNode {
     Task<Result<void>> write_tables() override;
 
     uint64_t l1_at_ = 0, l2_entries_ = 0, table_alignment_ = 8;
+    uint64_t kept_end_ = 0;  // make_empty() cuts nothing off before it
     std::vector<uint64_t> l1_;
     MetaCache tables_;
 

@@ -8,10 +8,7 @@
 
 namespace myna::block::crypto {
 
-namespace {
-
-/// libgcrypt wants to be told once that its checks are done.
-void start() {
+void start_library() {
     static const bool once = [] {
         gcry_check_version(nullptr);
         gcry_control(GCRYCTL_DISABLE_SECMEM, 0);
@@ -20,6 +17,8 @@ void start() {
     }();
     (void)once;
 }
+
+namespace {
 
 struct Cipher {
     const char* name;
@@ -60,14 +59,14 @@ int hash_number(const std::string& name) {
 }
 
 std::vector<uint8_t> digest(int hash, std::span<const uint8_t> bytes) {
-    start();
+    start_library();
     std::vector<uint8_t> out(gcry_md_get_algo_dlen(hash));
     gcry_md_hash_buffer(hash, out.data(), bytes.data(), bytes.size());
     return out;
 }
 
 Result<std::vector<uint8_t>> pbkdf2(int hash, std::span<const uint8_t> password, std::span<const uint8_t> salt, uint64_t iterations, size_t bytes) {
-    start();
+    start_library();
     std::vector<uint8_t> out(bytes);
     // An empty password is one too, for libgcrypt if it is not null.
     const void* const bytes_of_password = password.empty() ? "" : static_cast<const void*>(password.data());
@@ -77,7 +76,7 @@ Result<std::vector<uint8_t>> pbkdf2(int hash, std::span<const uint8_t> password,
 }
 
 std::vector<uint8_t> random_key(size_t bytes) {
-    start();
+    start_library();
     std::vector<uint8_t> out(bytes);
     gcry_randomize(out.data(), out.size(), GCRY_STRONG_RANDOM);
     return out;
@@ -96,7 +95,7 @@ SectorCipher::~SectorCipher() {
 }
 
 Result<std::unique_ptr<SectorCipher>> SectorCipher::create(const CipherSpec& spec, std::span<const uint8_t> key) {
-    start();
+    start_library();
     const auto bad = [](const std::string& what) { return fail(ErrorKind::kUnsupported, what, ENOTSUP); };
     std::unique_ptr<SectorCipher> c(new SectorCipher);
     const Cipher* algorithm = find_cipher(spec.cipher);

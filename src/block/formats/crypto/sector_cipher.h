@@ -23,6 +23,8 @@ struct CipherSpec {
     [[nodiscard]] size_t key_bytes() const;
 };
 
+/// Before any use of libgcrypt, which wants to be told once that its checks are done. Any thread.
+void start_library();
 /// libgcrypt's number of a hash; 0: no such hash.
 int hash_number(const std::string& name);
 /// Digest of the whole.

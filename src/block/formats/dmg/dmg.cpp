@@ -8,6 +8,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/base64.h"
 #include "block/formats/common/bytes.h"
 #include "block/formats/common/open.h"
 
@@ -27,24 +28,6 @@ struct Chunk {
     uint64_t at, bytes;       // in the file
     uint32_t type;
 };
-
-std::vector<uint8_t> base64(std::string_view text) {
-    std::vector<uint8_t> out;
-    uint32_t acc = 0;
-    int n = 0;
-    for (const char c : text) {
-        int v;
-        if (c >= 'A' && c <= 'Z') v = c - 'A';
-        else if (c >= 'a' && c <= 'z') v = c - 'a' + 26;
-        else if (c >= '0' && c <= '9') v = c - '0' + 52;
-        else if (c == '+') v = 62;
-        else if (c == '/') v = 63;
-        else continue;
-        acc = acc << 6 | static_cast<uint32_t>(v);
-        if (++n % 4 != 1) out.push_back(static_cast<uint8_t>(acc >> (n % 4 == 2 ? 4 : n % 4 == 3 ? 2 : 0)));
-    }
-    return out;
-}
 
 class DmgNode final : public Node {
   public:
@@ -94,7 +77,8 @@ class DmgNode final : public Node {
                 at += 6;
                 const size_t stop = xml.find("</data>", at);
                 if (stop == std::string_view::npos) co_return corrupt("the property list is damaged");
-                const auto mish = base64(xml.substr(at, stop - at));
+                const std::string decoded = from_base64(xml.substr(at, stop - at)).value_or("");
+                const std::span mish(reinterpret_cast<const uint8_t*>(decoded.data()), decoded.size());
                 if (auto b = blocks(mish, data_at); !b) co_return b;
                 at = stop;
             }

@@ -68,6 +68,7 @@ class QcowNode final : public TwoLevelNode {
             auto name = co_await read_bytes(*file_, name_at, name_bytes);
             if (!name) co_return std::unexpected(name.error());
             backing_file_.assign(name->begin(), name->end());
+            kept_end_ = name_at + name_bytes;
             if (!o.no_backing) {
                 auto backing = co_await graph_.open_backing(filename_, backing_file_, "", o);
                 if (!backing) co_return std::unexpected(backing.error());
