@@ -430,6 +430,7 @@ Task<int> run(Tool& tool, Args& a) {
         else if (key.ends_with(".key-secret")) wanted.options[key.substr(0, key.rfind('.'))]["key-secret"] = value;
     c.target = co_await open_image(tool, wanted);
     if (!c.target) co_return 1;
+    if (a.has("bitmaps") && c.target->driver() != "qcow2") co_return tool.error("Format driver '" + std::string(c.target->driver()) + "' does not support bitmaps");
     if (c.target->size() < c.total) co_return tool.error("output file is smaller than input file");
     if (compressed) {
         const block::Driver* td = block::find_driver(c.target->driver());

@@ -104,7 +104,8 @@ Task<Result<void>> Client::secure(const ConnectOptions& o) {
     if (!a) co_return std::unexpected(a.error());
     if (a->type != kRepAck) co_return std::unexpected(refusal(kOptStartTls, a->type, a->data));
     io::Reactor& reactor = stream_->reactor();
-    auto s = co_await net::start_tls(std::move(stream_), o.tls, o.tls_hostname.empty() ? o.address.host : o.tls_hostname);
+    const bool inet = o.address.kind == net::Address::Kind::kInet;
+    auto s = co_await net::start_tls(std::move(stream_), o.tls, o.tls_hostname.empty() && inet ? o.address.host : o.tls_hostname);
     if (!s) {
         stream_ = std::make_unique<net::Stream>(reactor, -1);
         co_return std::unexpected(s.error());

@@ -145,7 +145,7 @@ block::Task<Result<block::NodePtr>> open_snapshot(block::Graph& graph, ImageOpti
 
 block::Task<Result<block::NodePtr>> open_image(block::Graph& graph, ImageOptions i) {
     if (i.copy_on_read) {
-        if (i.read_only) co_return wrong("Can't set copy-on-read on read-only device");
+        if (i.read_only) co_return wrong("Can't use copy-on-read on read-only device");
         i.copy_on_read = false;
         auto below = co_await open_image(graph, std::move(i));
         if (!below) co_return below;

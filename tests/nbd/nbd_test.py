@@ -169,6 +169,13 @@ def test_server(d, rng):
         with server(sock, program, "-t", "-f", "qcow2", "-l", "snap", "-k", sock, qcow2):
             run("qemu-io", "-r", "-f", "raw", "-c", "read -P 1 0 64k", uri)
     expect(maps[0] == maps[1], f"qemu:dirty-bitmap:\n{maps[0]}{maps[1]}")
+    # One that an image behind the exported one has.
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", qcow2, "-F", "qcow2", d / "over")
+    behind = []
+    for program in (NBD, "qemu-nbd"):
+        with server(sock, program, "-t", "-r", "-f", "qcow2", "-k", sock, "-B", "b0", d / "over"):
+            behind.append(run("nbdinfo", "--map=qemu:dirty-bitmap:b0", uri).stdout)
+    expect(behind[0] == behind[1], f"bitmap of a backing file:\n{behind[0]}{behind[1]}")
     with server(sock, NBD, "-s", "-t", "-f", "qcow2", "-k", sock, qcow2):
         before = qcow2.read_bytes()
         run("qemu-io", "-f", "raw", "-c", "write -P 9 0 64k", "-c", "read -P 9 0 64k", uri)

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "block/filters/filter.h"
+#include "block/graph/chain.h"
 #include "block/formats/common/open.h"
 
 namespace myna::block {
@@ -92,6 +93,18 @@ class QuorumNode final : public Node {
     }
     Task<Result<void>> do_flush() override {
         co_return co_await all([](Node& c) { return c.flush(); });
+    }
+    /// Zeroes are what all children call so; about anything else the votes of a read decide.
+    Task<Result<Extent>> do_block_status(uint64_t offset, uint64_t length) override {
+        uint64_t zeroes = length, data = 0;
+        for (const NodePtr& c : children_) {
+            const auto e = co_await status_above(*c, nullptr, offset, length);
+            if (!e) co_return Extent{.length = length, .data = true, .allocated = true};
+            if (e->zero) zeroes = std::min(zeroes, e->length);
+            else data = std::max(data, e->length);
+        }
+        if (data != 0) co_return Extent{.length = data, .data = true, .allocated = true};
+        co_return Extent{.length = zeroes, .zero = true, .allocated = true};
     }
     /// Discarded bytes may read differently from child to child, and lose every vote then.
     Task<Result<void>> do_discard(uint64_t, uint64_t) override { co_return Result<void>{}; }

@@ -229,7 +229,7 @@ Task<Result<NodePtr>> open_nbd(Graph& graph, const OpenOptions& o) {
         c.address.host = host.value_or("");
         c.address.port = get(at, "port").value_or("10809");
         c.export_name = get(tree, "export").value_or("");
-        name = path ? "nbd+unix:///" + c.export_name + "?socket=" + *path : "nbd://" + c.address.text() + (c.export_name.empty() ? "" : "/" + c.export_name);
+        name = path ? (c.export_name.empty() ? "nbd+unix://" : "nbd+unix:///" + c.export_name) + "?socket=" + *path : "nbd://" + c.address.text() + (c.export_name.empty() ? "" : "/" + c.export_name);
     }
     if (const auto id = get(tree, "tls-creds")) {
         c.tls = graph.tls(*id);

@@ -232,8 +232,12 @@ Task<Result<void>> Qcow2Node::grow_or_shrink(uint64_t size) {
         if (auto r = co_await drop_vm_state(); !r) co_return r;
         if (auto r = co_await flush_metadata(); !r) co_return r;
         size_ = h_.size = size;
-        co_return co_await write_header();
+        if (auto r = co_await write_header(); !r || !data_file_ || !raw_data_file()) co_return r;
+        co_return co_await data_file_->truncate(size);
     }
+    // A data file is as long as the disk; one that may be read as a raw image must be.
+    if (data_file_)
+        if (auto r = co_await data_file_->grow_to(size); !r) co_return r;
     const uint64_t needed = (size + h_.l2_reach() - 1) / h_.l2_reach(), old_size = size_;
     if (needed * 8 > kMaxL1Bytes) co_return fail(ErrorKind::kInvalidArgument, "The image size is too large for its cluster size", EFBIG);
     {
