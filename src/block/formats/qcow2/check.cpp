@@ -67,7 +67,8 @@ class Checker {
         if (h.snapshot_count > 0) {
             if (auto s = co_await n_.snapshots(); !s) {
                 ++result_.corruptions;
-                note("ERROR snapshot table: " + s.error().message);
+                note("ERROR failed to read the snapshot table: " + s.error().message);
+                hidden_ = true;
             }
             add(h.snapshots_offset, n_.old_snapshot_bytes_, "snapshot table");
         }
@@ -79,6 +80,7 @@ class Checker {
             if (l1_bytes > n_.file_->size()) {
                 ++result_.corruptions;
                 note("ERROR the L1 tables of the snapshots overlap");
+                hidden_ = true;
                 break;
             }
             std::vector<uint8_t> raw(uint64_t{s.l1_entries} * 8);
@@ -96,6 +98,7 @@ class Checker {
                 add(at, bytes, "encryption header");
             } else {
                 ++result_.corruptions;
+                hidden_ = true;
                 note("ERROR the encryption header is said to have " + std::to_string(bytes) + " bytes");
             }
         }
@@ -248,6 +251,7 @@ class Checker {
         const auto outside = [&](const char* what, uint64_t at) {
             ++result_.corruptions;
             note(std::string("ERROR ") + what + " at offset " + std::to_string(at) + " is outside the file or too large");
+            hidden_ = true;
             return Result<void>{};
         };
         if (dir_bytes > kMaxBitmapDirectory || !inside(dir, dir_bytes)) co_return outside("bitmap directory", dir);
@@ -296,6 +300,7 @@ class Checker {
 
     Task<Result<void>> repair() {
         if (result_.leaks == 0 && result_.corruptions == 0) co_return Result<void>{};
+        if (hidden_ && result_.leaks != 0) note("What cannot be read may use the clusters that seem leaked: they are left alone.");
         repairing_ = true;
         n_.uncounted_.emplace();  // what is in use is known here
         if (fix_ == CheckFix::kAll)
@@ -411,7 +416,7 @@ class Checker {
         if (have != 0) end_ = std::max(end_, c + 1);
         if (have == want) co_return Result<void>{};
         const bool leak = have > want;
-        fix = fix && (leak || fix_ == CheckFix::kAll) && want <= n_.max_refcount();
+        fix = fix && (leak ? !hidden_ : fix_ == CheckFix::kAll) && want <= n_.max_refcount();
         if (fix || !repairing_) note(std::string(fix ? "Repairing" : leak ? "Leaked" : "ERROR") + " cluster " + std::to_string(c) + " refcount=" + std::to_string(have) + " reference=" + std::to_string(want));
         if (!repairing_) {
             ++(leak ? result_.leaks : result_.corruptions);
@@ -474,6 +479,7 @@ class Checker {
     std::vector<uint64_t> entries_;                // of active L2 tables, those that name a cluster of data
     std::unordered_map<uint64_t, uint64_t> wrong_; // what is on disk of clusters that are counted wrongly
     bool repairing_ = false;
+    bool hidden_ = false;        // something that names clusters cannot be read: what seems leaked may be its
     uint64_t end_ = 0;
 };
 

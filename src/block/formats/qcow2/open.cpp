@@ -56,7 +56,7 @@ Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
             data_file_ = *n;
         } else {
             const Extension* e = h_.extension(Extension::kDataFile);
-            if (e == nullptr) co_return fail(ErrorKind::kInvalidArgument, filename_ + ": 'data-file' is required for this image");
+            if (e == nullptr || e->data.empty()) co_return fail(ErrorKind::kInvalidArgument, filename_ + ": 'data-file' is required for this image");
             // Seen from where the program runs, as the documented tools see it; beside the image where nothing is there.
             auto n = co_await graph_.open_protocol(e->data, below);
             if (!n && errno_of(n.error()) == ENOENT)
@@ -64,6 +64,8 @@ Task<Result<void>> Qcow2Node::start(const OpenOptions& o) {
             if (!n) co_return std::unexpected(n.error());
             data_file_ = *n;
         }
+    } else if (const auto it = o.options.find("data-file"); it != o.options.end() && !it->is_null()) {
+        co_return fail(ErrorKind::kInvalidArgument, "'data-file' can only be set for images with an external data file");
     }
 
     std::vector<uint8_t> raw(uint64_t{h_.l1_entries} * 8);
@@ -223,7 +225,7 @@ Task<Result<void>> Qcow2Node::grow_or_shrink(uint64_t size) {
         }
         bitmaps_changed_ = true;
     }
-    if (!snapshots_.empty() && h_.version < 3) co_return fail(ErrorKind::kUnsupported, "Can't resize a version 2 image which has snapshots");
+    if (!snapshots_.empty() && h_.version < 3) co_return fail(ErrorKind::kUnsupported, "Can't resize a v2 image which has snapshots");
     if (size < size_) {
         const uint64_t cut = align_up(size, h_.cluster_size());
         if (cut < size_)

@@ -148,13 +148,16 @@ struct Snapshots {
 
 Task<Result<std::vector<SnapshotInfo>>> Qcow2Node::snapshots() {
     if (!snapshots_.empty() || h_.snapshot_count == 0) co_return snapshots_;
+    // All of them or none: what is not in the list looks leaked.
+    std::vector<SnapshotInfo> found;
+    std::vector<SnapshotTable> tables;
     uint64_t at = h_.snapshots_offset;
     for (uint32_t i = 0; i < h_.snapshot_count; ++i) {
         uint8_t fixed[kFixed];
         if (at + kFixed > file_->size()) co_return corrupt("the snapshot table is cut off");
         if (auto r = co_await read_at(at, fixed, sizeof fixed); !r) co_return std::unexpected(r.error());
         const uint32_t id_len = be16(fixed + 12), name_len = be16(fixed + 14), extra_len = be32(fixed + 36);
-        if (extra_len > 1024) co_return corrupt("a snapshot has too much extra data");
+        if (extra_len > 1024) co_return corrupt("Too much extra metadata in snapshot table entry " + std::to_string(i));
         std::string rest(extra_len + id_len + name_len, '\0');
         if (at + kFixed + rest.size() > file_->size()) co_return corrupt("the snapshot table is cut off");
         if (auto r = co_await read_at(at + kFixed, rest.data(), rest.size()); !r) co_return std::unexpected(r.error());
@@ -171,11 +174,13 @@ Task<Result<std::vector<SnapshotInfo>>> Qcow2Node::snapshots() {
         const uint64_t l1_offset = be64(fixed);
         const uint32_t l1_entries = be32(fixed + 8);
         if ((l1_offset & (h_.cluster_size() - 1)) != 0 || uint64_t{l1_entries} * 8 > kMaxL1Bytes || l1_offset > file_->size()) co_return corrupt("snapshot " + s.id + " has an invalid L1 table");
-        snapshots_.push_back(std::move(s));
-        snapshot_tables_.push_back({l1_offset, l1_entries, rest.substr(0, extra_len)});
+        found.push_back(std::move(s));
+        tables.push_back({l1_offset, l1_entries, rest.substr(0, extra_len)});
         at += align_up(kFixed + rest.size(), 8);
     }
     old_snapshot_bytes_ = at - h_.snapshots_offset;
+    snapshots_ = std::move(found);
+    snapshot_tables_ = std::move(tables);
     co_return snapshots_;
 }
 
