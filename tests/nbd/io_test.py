@@ -163,6 +163,22 @@ def breakpoints(bin_dir, d):
         same_content([d / "a", d / "b"], "qcow2")
 
 
+def constrained(bin_dir, d):
+    """A format below blkdebug, by options beside the name, with limits that cut requests."""
+    for limits, commands in (("align=4k,max-transfer=64k", ["write -P 33 1000 128k", "read -P 33 1000 128k"]),
+                             ("align=512,max-transfer=64k,opt-write-zero=15M,max-write-zero=15M,opt-discard=15M,max-discard=15M",
+                              ["write -P 5 0 64M", "write -z 33M 30M", "discard 1000001 20M", "read -P 5 22M 8M", "read -P 0 33M 30M"])):
+        run("qemu-img", "create", "-q", "-f", "qcow2", d / "a", "128M")
+        shutil.copy(d / "a", d / "b")
+        results = []
+        for program, image in zip((bin_dir / "myna-io", "qemu-io"), (d / "a", d / "b")):
+            words = [x for c in [f"open -o driver=blkdebug,image.driver=qcow2,{limits} blkdebug::{image}"] + commands for x in ("-c", c)]
+            done = run(program, *words, check=False)
+            results.append((done.returncode, normal(done.stdout, str(image)), normal(done.stderr, str(image))))
+        expect(results[0] == results[1], f"{limits}:\n--- myna-io {results[0]}\n--- qemu-io {results[1]}")
+        same_content([d / "a", d / "b"], "qcow2")
+
+
 def written_through(bin_dir, d):
     """With cache mode writethrough, a write that ended is there after the program is killed."""
     for fmt in ("raw", "qcow2", "qed", "qcow", "vdi", "vmdk", "vhdx", "vpc", "parallels"):
@@ -221,6 +237,7 @@ def main():
         damage(bin_dir, d)
         unreadable_snapshots(bin_dir, d)
         breakpoints(bin_dir, d)
+        constrained(bin_dir, d)
         written_through(bin_dir, d)
         # Options and exit codes
         run("qemu-img", "create", "-q", "-f", "qcow2", images[0], "1M")

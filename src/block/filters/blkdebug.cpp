@@ -89,6 +89,14 @@ class BlkdebugNode final : public filters::FilterNode {
             if (**most % limits_.request_alignment != 0) return fail(ErrorKind::kInvalidArgument, "Cannot meet constraints with max-transfer " + std::to_string(**most));
             limits_.max_transfer = **most;
         }
+        // Sizes that need not be powers of two: what is larger comes in pieces; where they begin is nobody's business here.
+        for (const auto& [key, to] : {std::pair{"opt-write-zero", static_cast<uint64_t*>(nullptr)}, {"max-write-zero", &max_zeroes_}, {"opt-discard", nullptr}, {"max-discard", &max_discard_}}) {
+            auto v = formats::number_option(o, key);
+            if (!v) return std::unexpected(v.error());
+            if (!*v || **v == 0) continue;
+            if (**v % limits_.request_alignment != 0) return fail(ErrorKind::kInvalidArgument, std::string("Cannot meet constraints with ") + key + " " + std::to_string(**v));
+            if (to != nullptr) *to = **v;
+        }
         return {};
     }
 
@@ -151,12 +159,20 @@ class BlkdebugNode final : public filters::FilterNode {
     Task<Result<void>> do_write_zeroes(uint64_t offset, uint64_t length, WriteFlags flags) override {
         if (!stopping_.empty()) co_await stop();
         if (auto r = request(kZeroes, offset, length); !r) co_return r;
-        co_return co_await FilterNode::do_write_zeroes(offset, length, flags);
+        for (uint64_t n = 0; length != 0; offset += n, length -= n) {
+            n = std::min(length, max_zeroes_);
+            if (auto r = co_await FilterNode::do_write_zeroes(offset, n, flags); !r) co_return r;
+        }
+        co_return Result<void>{};
     }
     Task<Result<void>> do_discard(uint64_t offset, uint64_t length) override {
         if (!stopping_.empty()) co_await stop();
         if (auto r = request(kDiscard, offset, length); !r) co_return r;
-        co_return co_await FilterNode::do_discard(offset, length);
+        for (uint64_t n = 0; length != 0; offset += n, length -= n) {
+            n = std::min(length, max_discard_);
+            if (auto r = co_await FilterNode::do_discard(offset, n); !r) co_return r;
+        }
+        co_return Result<void>{};
     }
     Task<Result<void>> do_flush() override {
         if (!stopping_.empty()) co_await stop();
@@ -207,6 +223,7 @@ class BlkdebugNode final : public filters::FilterNode {
     std::vector<Inject> rules_;
     std::vector<SetState> states_;
     unsigned state_ = 1;
+    uint64_t max_zeroes_ = UINT64_MAX, max_discard_ = UINT64_MAX;
     std::vector<Break> breaks_;
     std::vector<std::string> stopping_;  // tags whose event was seen: the next request stops
     std::list<Stopped> stopped_;         // the last one first
@@ -254,8 +271,13 @@ Task<Result<NodePtr>> open_blkdebug(Graph& graph, const OpenOptions& o) {
         const size_t colon = rest.find(':');
         if (colon == std::string::npos) co_return fail(ErrorKind::kInvalidArgument, "blkdebug requires a config file and an image: blkdebug:CONFIG:IMAGE");
         config = rest.substr(0, colon);
-        with.options["image"] = {{"driver", "file"}, {"filename", rest.substr(colon + 1)}};
-    } else if (auto r = filters::only(o.options, "blkdebug", {"image", "config", "align", "max-transfer", "inject-error", "set-state"}); !r) {
+        nlohmann::json file = {{"driver", "file"}, {"filename", rest.substr(colon + 1)}};
+        // A format named for the image ("driver=blkdebug,image.driver=qcow2") lies on that file.
+        if (const auto image = with.options.find("image"); image != with.options.end() && image->is_object() && image->value("driver", "file") != "file") (*image)["file"] = std::move(file);
+        else with.options["image"] = std::move(file);
+        with.options.erase("filename");
+    }
+    if (auto r = filters::only(with.options, "blkdebug", {"image", "config", "align", "max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "max-discard", "inject-error", "set-state"}); !r) {
         co_return std::unexpected(r.error());
     }
     if (const auto c = o.options.find("config"); c != o.options.end() && c->is_string()) config = c->get<std::string>();

@@ -159,7 +159,7 @@ Task<Result<NodePtr>> Graph::open(std::string name, std::string format, OpenOpti
     if (!format.empty()) o.options["driver"] = format;
     // Options given beside the name: of the protocol itself where they name it, else of the format over it.
     const Driver* given = find_driver(o.options.value("driver", std::string()));
-    if (given != nullptr && given->kind == Driver::Kind::kProtocol) {
+    if (given != nullptr && (given->kind == Driver::Kind::kProtocol || given->name == scheme_of(name))) {
         o.options["filename"] = file["filename"];
     } else {
         if (const auto more = o.options.find("file"); more != o.options.end() && more->is_object()) file.update(*more);
