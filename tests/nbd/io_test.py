@@ -177,6 +177,12 @@ def constrained(bin_dir, d):
             results.append((done.returncode, normal(done.stdout, str(image)), normal(done.stderr, str(image))))
         expect(results[0] == results[1], f"{limits}:\n--- myna-io {results[0]}\n--- qemu-io {results[1]}")
         same_content([d / "a", d / "b"], "qcow2")
+    # A filter between the format and the file, a single rule of it.
+    results = []
+    for program, image in zip((bin_dir / "myna-io", "qemu-io"), (d / "a", d / "b")):
+        done = run(program, "-c", f"open -o driver=qcow2,file.driver=blkdebug,file.inject-error.event=l2_load {image}", "-c", "read 0 512", check=False)
+        results.append((done.returncode, normal(done.stdout, str(image))))  # closing flushes, which fails, too: only myna-io says so
+    expect(results[0] == results[1] and "read failed" in results[0][1], f"one rule of blkdebug: {results}")
 
 
 def written_through(bin_dir, d):

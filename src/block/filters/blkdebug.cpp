@@ -287,9 +287,11 @@ Task<Result<NodePtr>> open_blkdebug(Graph& graph, const OpenOptions& o) {
     if (!config.empty())
         if (auto r = read_config(*node, config); !r) co_return std::unexpected(r.error());
     for (const char* kind : {"inject-error", "set-state"})
-        if (const auto rules = o.options.find(kind); rules != o.options.end() && rules->is_structured())
-            for (const auto& rule : *rules)
+        if (const auto rules = o.options.find(kind); rules != o.options.end() && rules->is_structured()) {
+            const nlohmann::json one = nlohmann::json::array({*rules});  // "inject-error.event=…": a single rule
+            for (const auto& rule : rules->is_object() && rules->contains("event") ? one : *rules)
                 if (auto r = node->add(kind, rule); !r) co_return std::unexpected(r.error());
+        }
     if (auto r = node->shape(o.options); !r) co_return std::unexpected(r.error());
     co_return node;
 }

@@ -166,8 +166,12 @@ Task<Result<NodePtr>> Graph::open(std::string name, std::string format, OpenOpti
         const Driver* below = find_driver(file.value("driver", std::string()));
         if (below != nullptr && below->kind == Driver::Kind::kFilter && scheme_of(name) != below->name) {
             // A filter between format and file: the name is of what it filters.
-            const char* key = below->name == "blkdebug" || below->name == "blkverify" ? "image" : "file";
-            if (!file.contains(key)) file[key] = {{"driver", "file"}, {"filename", file["filename"]}};
+            const char* key = below->name == "blkdebug" ? "image" : below->name == "blkverify" ? "test" : "file";
+            if (!file.contains(key)) {
+                json place = {{"driver", "file"}, {"filename", file["filename"]}};
+                if (below->name == "blkverify") place = {{"file", std::move(place)}};  // of whatever format it is
+                file[key] = std::move(place);
+            }
             file.erase("filename");
         }
         o.options["file"] = std::move(file);
