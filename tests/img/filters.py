@@ -113,6 +113,10 @@ def main():
         both(top, "blkdebug-config", config, [["-f", "raw", "-c", "write -P 1 0 4k", "blkdebug:rules:d.raw"], ["-f", "raw", "-c", "write -P 1 0 8k", "blkdebug:rules:d.raw"],
                                                ["-f", "raw", "-c", "read 0 8k", "blkdebug:rules:d.raw"]])
 
+        both(top, "blkdebug-named", ["qemu-img create -q -f qcow2 d.qcow2 1M"], [
+            ["-c", "open -o driver=blkdebug,image.driver=qcow2,align=4k blkdebug::d.qcow2", "-c", "write -P 3 1000 128k", "-c", "read -P 3 1000 128k"],
+            ["-c", "open -o driver=qcow2,file.align=4k blkdebug::d.qcow2", "-c", "read -P 3 1000 128k"]])
+
         window = ["qemu-img create -q -f raw w.raw 1M; qemu-io -f raw -c 'write -P 3 0 1M' w.raw"]
         raw = "driver=raw,offset=65536,size=131072,file.driver=file,file.filename=w.raw"
         both(top, "window", window, [["-c", "write -P 4 0 4k", "-c", "write -P 5 124k 4k", "-c", "read -P 3 8k 4k", "-c", "length", *opts(raw)], ["-c", "read 128k 512", *opts(raw)], ["-c", "truncate 2M", *opts(raw)],

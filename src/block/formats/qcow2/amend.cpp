@@ -1,5 +1,6 @@
 // Changing an existing image as a whole: its options, its emptiness, and the length of its file.
 #include <algorithm>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "base/bits.h"
@@ -49,7 +50,7 @@ Task<Result<void>> Qcow2Node::amend(const nlohmann::json& options) {
         if (auto r = co_await write_header(); !r) co_return r;
     }
     if (order && *order != h_.refcount_order) {
-        if (h_.version < 3) co_return bad("Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)");
+        if (h_.version < 3 || (version == 2 && *order != 4)) co_return bad("Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)");
         if (auto r = co_await change_refcount_width(*order); !r) co_return r;
     }
     if (const auto it = wanted.find("lazy_refcounts"); it != wanted.end()) {
@@ -155,9 +156,11 @@ Task<Result<void>> Qcow2Node::change_refcount_width(uint32_t order) {
                 if (!have) co_return std::unexpected(have.error());
                 n = *have;
             }
-            if (n > most)
-                co_return fail(ErrorKind::kInvalidArgument, "Cannot decrease refcount entry width to " + std::to_string(1u << order) + " bits: Cluster at offset " +
-                                                                std::to_string(c << h_.cluster_bits) + " has a refcount of " + std::to_string(n), EINVAL);
+            if (n > most) {
+                char place[32];
+                std::snprintf(place, sizeof place, "%#llx", static_cast<unsigned long long>(c << h_.cluster_bits));
+                co_return fail(ErrorKind::kInvalidArgument, "Cannot decrease refcount entry width to " + std::to_string(1u << order) + " bits: Cluster at offset " + place + " has a refcount of " + std::to_string(n), EINVAL);
+            }
             if (n != 0) set_refcount(bytes, order, c % per_block, n);
         }
         const uint64_t at = (begin + table_clusters + b) << h_.cluster_bits;
