@@ -276,6 +276,41 @@ TEST_F(Qcow2Edge, VmStateBelongsToItsSnapshotAndNeverToTheDisk) {
     EXPECT_EQ(peer("qemu-img snapshot -d running now && qemu-img check now"), 0);
 }
 
+TEST_F(Qcow2Edge, SnapshotsAndBitmapsOfCommandsAtOnceAreTheOnesNamed) {
+    auto node = open(image({{"cluster_size", "4096"}}, 1 << 20));
+    for (const char* name : {"a", "b", "c", "d"}) {
+        SnapshotInfo s;
+        s.name = name;
+        ASSERT_TRUE(reactor->run(node->snapshot_create(s)));
+        ASSERT_TRUE(reactor->run(node->change_bitmap(BitmapAction::kAdd, name, 4096)));
+    }
+    ASSERT_TRUE(reactor->run(node->close()));
+    node = open(file->file);
+    unsigned left = 6;
+    const auto removed = [&](const char* name) -> Task<void> {
+        EXPECT_TRUE(co_await node->snapshot_delete(name));
+        --left;
+    };
+    const auto changed = [&](BitmapAction action, const char* name) -> Task<void> {
+        EXPECT_TRUE(co_await node->change_bitmap(action, name, 4096));
+        --left;
+    };
+    reactor->spawn(removed("a"));
+    reactor->spawn(removed("d"));
+    reactor->spawn(changed(BitmapAction::kClear, "c"));
+    reactor->spawn(changed(BitmapAction::kRemove, "a"));
+    reactor->spawn(changed(BitmapAction::kAdd, "e"));
+    reactor->spawn(changed(BitmapAction::kRemove, "b"));
+    while (left != 0) reactor->run([](Node& n) -> Task<void> { (void)co_await n.flush(); }(*node));
+    std::string snapshots, bitmaps;
+    for (const auto& s : *reactor->run(node->snapshots())) snapshots += s.name;
+    for (const auto& b : *reactor->run(node->bitmaps())) bitmaps += b.name;
+    EXPECT_EQ(snapshots, "bc");
+    EXPECT_EQ(bitmaps, "cde");
+    ASSERT_TRUE(reactor->run(node->close()));
+    EXPECT_EQ(peer_check(), 0);
+}
+
 TEST_F(Qcow2Edge, DataIsNotWrittenWhereATableOfTheImageLiesOrBehindTheFile) {
     auto node = open(image({{"cluster_size", "4096"}}, 1 << 20));
     ASSERT_TRUE(write(*node, 0, 8192, 0x11));

@@ -41,7 +41,7 @@ Task<Result<void>> Qcow2Node::load_bitmap_directory() {
         co_return corrupt("the bitmap directory is not inside the file");
     std::vector<uint8_t> d(bytes);
     if (auto r = co_await read_at(at, d.data(), d.size()); !r) co_return r;
-    std::vector<Bitmap> found;
+    std::list<Bitmap> found;
     for (size_t pos = 0; found.size() < count;) {
         if (pos + kRow > d.size()) co_return corrupt("the bitmap directory is cut off");
         const uint8_t* p = &d[pos];
@@ -86,6 +86,7 @@ Task<Result<void>> Qcow2Node::load_bits(Bitmap& b) {
             std::fill_n(to, h_.cluster_size(), uint8_t{0xff});
         }
     }
+    if (b.loaded) co_return Result<void>{};  // by somebody else meanwhile, and perhaps changed since
     b.bits.count = count;
     b.bits.words.assign((count + 63) / 64, 0);
     for (uint64_t i = 0; i < bytes; ++i) b.bits.words[i / 8] |= uint64_t{data[i]} << (i % 8 * 8);
@@ -219,6 +220,7 @@ Task<Result<std::vector<BitmapInfo>>> Qcow2Node::bitmaps() {
 }
 
 Task<Result<void>> Qcow2Node::change_bitmap(BitmapAction action, std::string name, uint32_t granularity) {
+    const auto commands = co_await bitmap_commands_.lock();
     Bitmap* b = find_bitmap(name);
     if (action == BitmapAction::kAdd) {
         if (granularity != 0 && (!std::has_single_bit(granularity) || granularity < kMinGranularity)) co_return fail(ErrorKind::kInvalidArgument, "Granularity must be power of 2 and at least 512");
@@ -249,7 +251,7 @@ Task<Result<void>> Qcow2Node::change_bitmap(BitmapAction action, std::string nam
                 if (const uint64_t host = be64(&table[i * 8]) & kOffsetMask) removed_bitmap_clusters_.push_back({host, h_.cluster_size()});
             if (!table.empty()) removed_bitmap_clusters_.push_back({b->table_offset, table.size()});
         }
-        bitmaps_.erase(bitmaps_.begin() + (b - bitmaps_.data()));
+        bitmaps_.remove_if([&](const Bitmap& o) { return &o == b; });
         bitmaps_changed_ = true;
         co_return Result<void>{};
     }
@@ -268,6 +270,7 @@ Task<Result<void>> Qcow2Node::change_bitmap(BitmapAction action, std::string nam
 }
 
 Task<Result<BitmapBits>> Qcow2Node::bitmap_bits(std::string name) {
+    const auto commands = co_await bitmap_commands_.lock();
     Bitmap* b = find_bitmap(name);
     if (b == nullptr) co_return fail(ErrorKind::kNotFound, "Dirty bitmap '" + name + "' not found");
     if (b->broken()) co_return fail(ErrorKind::kInvalidArgument, "Bitmap '" + name + "' is inconsistent and cannot be used\nTry 'bitmap --remove' to delete this bitmap from disk");
@@ -276,6 +279,7 @@ Task<Result<BitmapBits>> Qcow2Node::bitmap_bits(std::string name) {
 }
 
 Task<Result<void>> Qcow2Node::merge_bitmap(std::string name, BitmapBits from) {
+    const auto commands = co_await bitmap_commands_.lock();
     Bitmap* b = find_bitmap(name);
     if (b == nullptr) co_return fail(ErrorKind::kNotFound, "Dirty bitmap '" + name + "' not found");
     if (b->broken()) co_return fail(ErrorKind::kInvalidArgument, "Bitmap '" + name + "' is inconsistent and cannot be used\nTry 'bitmap --remove' to delete this bitmap from disk");

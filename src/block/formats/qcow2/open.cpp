@@ -9,7 +9,7 @@
 namespace myna::block::qcow2 {
 
 Qcow2Node::Qcow2Node(Graph& graph, NodePtr file)
-    : Node(graph.reactor()), graph_(graph), l2_cache_(16), refcount_cache_(16), map_(graph.reactor()), evicting_(graph.reactor()) {
+    : Node(graph.reactor()), graph_(graph), l2_cache_(16), refcount_cache_(16), map_(graph.reactor()), evicting_(graph.reactor()), bitmap_commands_(graph.reactor()) {
     file_ = std::move(file);
     filename_ = file_->filename();
     read_only_ = file_->read_only();
@@ -213,6 +213,7 @@ Task<Result<void>> Qcow2Node::zero_growth(uint64_t old_size, uint64_t size) {
 }
 
 Task<Result<void>> Qcow2Node::grow_or_shrink(uint64_t size) {
+    auto commands = co_await bitmap_commands_.lock();
     for (const Bitmap& b : bitmaps_)
         if (b.broken()) co_return fail(ErrorKind::kUnsupported, "Cannot resize the image while its bitmap '" + b.name + "' is inconsistent; remove it first ('bitmap --remove')", ENOTSUP);
     if (!bitmaps_.empty()) {

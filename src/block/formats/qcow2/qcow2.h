@@ -359,6 +359,7 @@ class Qcow2Node final : public Node {
     std::unordered_map<uint64_t, std::vector<std::coroutine_handle<>>> loading_;  // tables that are being read, and who waits
     io::SharedMutex map_;
     io::Mutex evicting_;                     // one at a time writes L2 tables to make room
+    io::Mutex bitmap_commands_;              // one at a time: none removes what another one is about; taken before map_
     std::list<InFlight> in_flight_;          // in the order of their claims
     std::unordered_map<uint64_t, Metadata> table_clusters_;  // where the tables of the image lie; empty: not looked for yet
     std::vector<uint64_t> inactive_l2_;      // offsets (find_inactive())
@@ -394,7 +395,7 @@ class Qcow2Node final : public Node {
     std::shared_ptr<std::vector<uint8_t>> last_compressed_;  // the last cluster that was decompressed
     uint64_t last_compressed_at_ = UINT64_MAX;
     uint64_t compressed_changes_ = 0;        // what was read before one of them must not become last_compressed_
-    std::vector<Bitmap> bitmaps_;
+    std::list<Bitmap> bitmaps_;              // names in use while others are added stay where they are
     uint64_t bitmap_directory_offset_ = 0, bitmap_directory_bytes_ = 0;  // on disk; 0: none
     struct HostRange {
         uint64_t offset, bytes;

@@ -223,13 +223,16 @@ Task<Result<void>> Qcow2Node::snapshot_create(SnapshotInfo s) {
 
 Task<Result<void>> Qcow2Node::snapshot_apply(std::string_view id_or_name) {
     const std::string key(id_or_name);
+    if (const size_t first = index_of(snapshots_, key); first != snapshots_.size() && !bitmaps_.empty())  // they are as long as the disk
+        if (const uint64_t size = snapshots_[first].disk_size.value_or(size_); size != size_)
+            if (auto r = co_await truncate(size); !r) co_return r;
+    const auto drained = co_await drain();
+    const auto alone = co_await map_.lock();
+    // Looked for only now: while this waited, others may have made and deleted some.
     const size_t i = index_of(snapshots_, key);
     if (i == snapshots_.size()) co_return fail(ErrorKind::kNotFound, "snapshot not found", ENOENT);
     const uint64_t want = snapshots_[i].disk_size.value_or(size_);
-    if (want != size_ && !bitmaps_.empty())  // they are as long as the disk
-        if (auto r = co_await truncate(want); !r) co_return r;
-    const auto drained = co_await drain();
-    const auto alone = co_await map_.lock();
+    if (want != size_ && !bitmaps_.empty()) co_return fail(ErrorKind::kInUse, filename_ + ": the disk or the snapshot was changed meanwhile", EBUSY);
     auto l1 = co_await Snapshots::load_l1(*this, i);
     if (!l1) co_return std::unexpected(l1.error());
     const uint64_t needed = (want + h_.l2_reach() - 1) / h_.l2_reach();
@@ -246,10 +249,11 @@ Task<Result<void>> Qcow2Node::snapshot_apply(std::string_view id_or_name) {
 
 Task<Result<void>> Qcow2Node::snapshot_delete(std::string_view id_or_name) {
     const std::string key(id_or_name);
-    const size_t i = index_of(snapshots_, key);
-    if (i == snapshots_.size()) co_return fail(ErrorKind::kNotFound, "snapshot not found", ENOENT);
     const auto drained = co_await drain();
     const auto alone = co_await map_.lock();
+    // Looked for only now: while this waited, others may have made and deleted some.
+    const size_t i = index_of(snapshots_, key);
+    if (i == snapshots_.size()) co_return fail(ErrorKind::kNotFound, "snapshot not found", ENOENT);
     auto l1 = co_await Snapshots::load_l1(*this, i);
     if (!l1) co_return std::unexpected(l1.error());
     const auto where = snapshot_tables_[i];
