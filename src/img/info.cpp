@@ -130,11 +130,13 @@ Task<int> run(Tool& tool, Args& a) {
         probe.options = nlohmann::json::object();
         probe.read_only = probe.no_backing = true;  // with no_io set, writers would be tolerated without a word
         bool in_use = false;
+        NodePtr node;  // opened once where that is possible: a server may take one client only
         if (!a.has("force-share") && !image_opts) {
             auto n = co_await tool.graph.open(name, format, probe);
+            if (n) node = *n;
             in_use = !n && n.error().kind == ErrorKind::kInUse;
         }
-        const NodePtr node = co_await open_image(tool, {.name = name, .format = format, .image_opts = image_opts, .force_share = in_use || a.has("force-share"), .no_backing = true, .no_io = true});
+        if (!node) node = co_await open_image(tool, {.name = name, .format = format, .image_opts = image_opts, .force_share = in_use || a.has("force-share"), .no_backing = true, .no_io = true});
         if (!node) co_return 1;
         auto d = co_await describe(*node);
         if (!d) co_return tool.error(d.error());

@@ -230,6 +230,10 @@ def test_client(d, rng):
         for name, wanted in ((f"nbd+unix:///other?socket={sock}", "export"), (f"nbd+unix:///exp?socket={sock}x", "No such file"), ("nbd+unix:///x", "socket"), ("nbd://", "host")):
             done = run(IO, "-c", "length", name, check=False)
             expect(done.returncode == 1 and wanted in done.stderr, f"{name}: {done}")
+    # A server for one client serves one command, also where the format has to be guessed.
+    for command in ([IMG, "info"], [IMG, "map"], [IO, "-r", "-c", "read -P 7 1M 1M"], [IMG, "convert", "-O", "raw", "TARGET"]):
+        with server(sock, "qemu-nbd", "-f", "raw", "-k", sock, d / "q"):
+            run(*command[:-1], *([uri, out] if command[-1] == "TARGET" else [command[-1], uri]))
     # A dirty bitmap looked at through "map", and one that is not there.
     run("qemu-img", "bitmap", "--add", "-g", "64k", d / "q", "b")
     run("qemu-io", "-c", "write -P 8 2M 128k", "-c", "write -P 8 5M 1k", d / "q")

@@ -38,6 +38,8 @@ struct OpenOptions {
     /// The backing file this many steps below is opened for writing (commit); 0: all are read only.
     unsigned writable_backing = 0;
     unsigned chain_depth = 0;    // images above this one, to stop chains that bite their tail
+    /// "file", where the graph has opened it already to look at its first bytes: a server may take one client only.
+    NodePtr probed_file;
 };
 
 struct CreateOptions {

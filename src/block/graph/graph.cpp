@@ -187,6 +187,7 @@ Task<Result<NodePtr>> Graph::open_protocol(std::string name, OpenOptions o) {
 }
 
 Task<Result<NodePtr>> Graph::open_tree(OpenOptions o) {
+    o.probed_file = nullptr;  // of the node above
     if (o.options.is_string() && names_nodes_) co_return refer(o.options.get<std::string>(), o);
     if (o.options.is_string()) co_return co_await open(o.options.get<std::string>(), "", std::move(o));
     if (const auto ro = o.options.find("read-only"); ro != o.options.end()) o.read_only = *ro == "on" || *ro == true;
@@ -204,13 +205,15 @@ Task<Result<NodePtr>> Graph::open_tree(OpenOptions o) {
         if (!o.options.contains("file")) co_return fail(ErrorKind::kInvalidArgument, "A block device must be specified for \"file\"");
         OpenOptions below = o;
         below.options = o.options["file"];
-        below.read_only = true;
-        below.force_share = true;
+        below.writethrough = false;
         auto file = co_await open_tree(below);
         if (!file) co_return std::unexpected(file.error());
         std::vector<uint8_t> head(std::min(kProbeBytes, (*file)->size()));
-        if (auto r = co_await (*file)->read(0, IoVec(head.data(), head.size())); !r) co_return std::unexpected(r.error());
-        const Driver* best = nullptr;
+        if (auto r = co_await (*file)->read(0, IoVec(head.data(), head.size())); !r) {
+            (void)co_await (*file)->close();
+            co_return std::unexpected(r.error());
+        }
+        const Driver* best = nullptr;  // raw claims what nobody else does
         int score = 0;
         for (const Driver* d : all_drivers())
             if (d->probe != nullptr)
@@ -218,11 +221,13 @@ Task<Result<NodePtr>> Graph::open_tree(OpenOptions o) {
                     best = d;
                     score = s;
                 }
-        if (auto r = co_await (*file)->close(); !r) co_return std::unexpected(r.error());
-        if (best == nullptr) co_return fail(ErrorKind::kInvalidArgument, "Could not determine the image format of '" + (*file)->filename() + "'");
         name = best->name;
         o.options["driver"] = name;
         if (name == "raw") o.options["probed"] = true;
+        o.probed_file = *file;
+        auto n = co_await open_named(best, std::move(o));
+        if (!n) (void)co_await (*file)->close();
+        co_return n;
     }
     const Driver* d = find_driver(name);
     if (d == nullptr) co_return fail(ErrorKind::kInvalidArgument, "Unknown driver '" + name + "'");

@@ -9,6 +9,7 @@
 namespace myna::block::formats {
 
 Task<Result<NodePtr>> open_below(Graph& graph, const OpenOptions& o) {
+    if (o.probed_file) return [](NodePtr n) -> Task<Result<NodePtr>> { co_return n; }(o.probed_file);
     OpenOptions below = o;
     below.options = o.options.value("file", nlohmann::json::object());
     below.writethrough = false;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bits.h"
+#include "block/formats/common/open.h"
 #include "block/formats/luks/luks.h"
 #include "block/formats/qcow2/qcow2.h"
 
@@ -210,10 +211,7 @@ Task<Result<void>> create_qcow2(Graph& graph, const CreateOptions& o) {
 }
 
 Task<Result<NodePtr>> open_qcow2(Graph& graph, const OpenOptions& o) {
-    OpenOptions below = o;
-    below.options = o.options.value("file", nlohmann::json::object());
-    below.writethrough = false;
-    auto file = co_await graph.open_tree(below);
+    auto file = co_await formats::open_below(graph, o);
     if (!file) co_return std::unexpected(file.error());
     auto node = std::make_shared<Qcow2Node>(graph, *file);
     if (auto r = co_await node->start(o); !r) co_return std::unexpected(r.error());

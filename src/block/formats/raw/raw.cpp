@@ -96,10 +96,7 @@ class RawNode final : public Node {
 };
 
 Task<Result<NodePtr>> open_raw(Graph& graph, const OpenOptions& o) {
-    OpenOptions below = o;
-    below.options = o.options.value("file", nlohmann::json::object());
-    below.writethrough = false;
-    auto file = co_await graph.open_tree(below);
+    auto file = co_await formats::open_below(graph, o);
     if (!file) co_return std::unexpected(file.error());
     auto node = std::make_shared<RawNode>(graph.reactor(), *file, o.options.value("probed", false));
     const auto offset = number_option(o.options, "offset"), size = number_option(o.options, "size");
